@@ -1,0 +1,55 @@
+package factor
+
+import "golang.org/x/sys/cpu"
+
+// hasAVX2 says whether this processor, and its operating system, can run the kernels in kernel_amd64.s.
+var hasAVX2 = cpu.X86.HasAVX2 //nolint:gochecknoglobals // a fact about the machine, never changed
+
+// The kernels need n > 0, a multiple of 8. They compute what their twins in kernel.go compute, to the last bit: no fused
+// multiplication, and dot adds its eight lanes in the same order.
+
+//go:noescape
+func dotAVX2(a, b *float32, n int) float32
+
+//go:noescape
+func axpyAVX2(c float32, x, y *float32, n int)
+
+//go:noescape
+func decayAxpyAVX2(keep, c float32, x, y *float32, n int)
+
+//go:noescape
+func exchangeAVX2(value, base, open, slab *float32, n int)
+
+// dotMin is the width from which the sum of the lanes is paid for.
+const dotMin = 64
+
+func dot(a, b []float32) float32 {
+	if n := len(a); hasAVX2 && n >= dotMin && n%8 == 0 && n <= len(b) {
+		return dotAVX2(&a[0], &b[0], n)
+	}
+	return dotGo(a, b)
+}
+
+func axpy(c float32, x, y []float32) {
+	if n := len(x); hasAVX2 && n >= 8 && n%8 == 0 && n <= len(y) {
+		axpyAVX2(c, &x[0], &y[0], n)
+		return
+	}
+	axpyGo(c, x, y)
+}
+
+func decayAxpy(keep, c float32, x, y []float32) {
+	if n := len(x); hasAVX2 && n >= 8 && n%8 == 0 && n <= len(y) {
+		decayAxpyAVX2(keep, c, &x[0], &y[0], n)
+		return
+	}
+	decayAxpyGo(keep, c, x, y)
+}
+
+func exchange(value, base, open, slab []float32) {
+	if n := len(value); hasAVX2 && n >= 8 && n%8 == 0 && n <= len(base) && n <= len(open) && n <= len(slab) {
+		exchangeAVX2(&value[0], &base[0], &open[0], &slab[0], n)
+		return
+	}
+	exchangeGo(value, base, open, slab)
+}

@@ -1,0 +1,11 @@
+//go:build !amd64
+
+package factor
+
+func dot(a, b []float32) float32 { return dotGo(a, b) }
+
+func axpy(c float32, x, y []float32) { axpyGo(c, x, y) }
+
+func decayAxpy(keep, c float32, x, y []float32) { decayAxpyGo(keep, c, x, y) }
+
+func exchange(value, base, open, slab []float32) { exchangeGo(value, base, open, slab) }

@@ -1,0 +1,111 @@
+package factor
+
+import "slices"
+
+// Scores holds the scores of every song for one listener, by ordinal. The zero Scores is ready; it is reused between calls and
+// must not be used concurrently.
+type Scores struct {
+	Songs []Index   // SongList at the time of the call
+	Taste []float32 // ⟨user, q̂⟩
+	Bias  []float32
+
+	rows []float32 // ⟨user, row⟩ of every row of any kind
+}
+
+// Score computes the scores of every song. Since q̂ is a sum of rows, ⟨user, q̂⟩ is the sum of the rows' own products: each row is read
+// once, and no effective vector is kept that a concurrent learner could make stale.
+func (t *Table) Score(user []float32, dst *Scores) {
+	t.mu.RLock()
+	dst.Songs = slices.Clip(t.songs)
+	rows := t.rows
+	t.mu.RUnlock()
+	dst.rows = resize(dst.rows, rows)
+	dst.Taste = resize(dst.Taste, len(dst.Songs))
+	dst.Bias = resize(dst.Bias, len(dst.Songs))
+	if len(user) != t.params.Dim {
+		clear(dst.Taste)
+		clear(dst.Bias)
+		return
+	}
+	chunks := *t.chunks.Load()
+	for first := 0; first < rows; first += blockRows {
+		c, at := chunks[first/chunkRows], first%chunkRows
+		c.lock(at).RLock()
+		for n := range min(blockRows, rows-first) {
+			dst.rows[first+n] = dot(user, c.vector(at+n, t.params.Dim))
+		}
+		c.lock(at).RUnlock()
+	}
+	sumFeatures(chunks, dst)
+}
+
+// sumFeatures adds up the products of the rows of which each song is made.
+func sumFeatures(chunks []*chunk, dst *Scores) {
+	rows := Index(len(dst.rows)) //nolint:gosec // see intern
+	at := func(i Index) float32 {
+		if i < rows { // a description may have arrived since the rows were read
+			return dst.rows[i]
+		}
+		return 0
+	}
+	for n := 0; n < len(dst.Songs); {
+		block := dst.Songs[n] / blockRows
+		c := chunks[dst.Songs[n]/chunkRows]
+		lock := c.lock(int(dst.Songs[n] % chunkRows))
+		lock.RLock()
+		for ; n < len(dst.Songs) && dst.Songs[n]/blockRows == block; n++ {
+			i := dst.Songs[n]
+			f := &c.rows[i%chunkRows].features
+			taste := dst.rows[i] + at(f.artist) + at(f.language)
+			if f.genreShare != 0 {
+				g := &f.genres
+				taste += f.genreShare * (at(g[0]) + at(g[1]) + at(g[2]) + at(g[3]))
+			}
+			dst.Taste[n] = taste
+			dst.Bias[n] = c.biases[i%chunkRows]
+		}
+		lock.RUnlock()
+	}
+}
+
+// Effective sets dst to the effective vector of a song and returns its bias.
+func (t *Table) Effective(song Index, dst []float32) float32 {
+	c, at := t.at(song)
+	c.lock(at).RLock()
+	copy(dst, c.vector(at, t.params.Dim))
+	f, bias := c.rows[at].features, c.biases[at]
+	c.lock(at).RUnlock()
+	t.addRow(f.artist, 1, dst)
+	t.addRow(f.language, 1, dst)
+	for _, g := range f.genres {
+		t.addRow(g, f.genreShare, dst)
+	}
+	return bias
+}
+
+// Vector sets dst to the vector of a row of any kind and returns its bias.
+func (t *Table) Vector(i Index, dst []float32) float32 {
+	c, at := t.at(i)
+	c.lock(at).RLock()
+	defer c.lock(at).RUnlock()
+	copy(dst, c.vector(at, t.params.Dim))
+	return c.biases[at]
+}
+
+func (t *Table) addRow(i Index, share float32, dst []float32) {
+	if i == None {
+		return
+	}
+	c, at := t.at(i)
+	c.lock(at).RLock()
+	axpy(share, c.vector(at, t.params.Dim), dst)
+	c.lock(at).RUnlock()
+}
+
+// resize returns a slice of length n that reuses s. Its contents are undefined.
+func resize[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/4)
+	}
+	return s[:n]
+}
