@@ -1,0 +1,235 @@
+package schemas
+
+import "encoding/binary"
+
+// Bounds of the compact song records.
+const (
+	maxDimensions = 4096
+	maxBuckets    = 65_536
+	maxRegions    = 1024
+	maxAcks       = 65_536
+	maxState      = 1 << 20
+)
+
+// The first bytes of the compact song records.
+const (
+	songUpdateVersion = 1
+	factorRowVersion  = 1
+)
+
+// SongUpdate is what one transaction of one listener task changed about one
+// row: the key is the row, the reader its song task.
+type SongUpdate struct {
+	// Kind is the kind byte of the row and ID its id; ID aliases the input.
+	Kind byte
+	ID   []byte
+	// Partition and Seq say where the change comes from: the listens partition
+	// and an offset of it that grows from update to update.
+	Partition int32
+	Seq       int64
+	// Count is the number of training steps the change combines.
+	Count uint32
+	// Vector and Bias are to be added to the row. Vector is empty when nothing was learnt.
+	Vector []float32
+	Bias   float32
+	// Listens are the counts for popularity and the trend detector.
+	Listens []ListenBucket
+}
+
+// ListenBucket counts what happened to a song in one region within five minutes.
+type ListenBucket struct {
+	Region [2]byte
+	// At is the start of the bucket in Unix ms.
+	At int64
+	// First counts listeners who heard the song for the first time ever, Unique
+	// those who did for the first time in 24 hours.
+	First, Unique uint32
+	// Trusted is the sum of the trust of the unique listeners.
+	Trusted float32
+	// Plays to Likes count events. ShortPlays ended at 30 to 36 s, as paid plays do.
+	Plays, Skips, Completions, ShortPlays, Likes uint32
+	// NewAccounts counts plays of listeners first seen in the last three days.
+	NewAccounts uint32
+	// TopPlays is the number of plays of the listener with the most.
+	TopPlays uint32
+}
+
+// bucketBytes is the least a bucket takes.
+const bucketBytes = 2 + 1 + 2 + 4 + 7
+
+// AppendBinary appends the compact form of u.
+func (u *SongUpdate) AppendBinary(dst []byte) []byte {
+	dst = append(dst, songUpdateVersion, u.Kind)
+	dst = appendBytes(dst, u.ID)
+	dst = binary.AppendVarint(dst, int64(u.Partition))
+	dst = binary.AppendVarint(dst, u.Seq)
+	dst = binary.AppendUvarint(dst, uint64(u.Count))
+	dst = appendFloats(dst, u.Vector)
+	dst = appendFloat32(dst, u.Bias)
+	dst = binary.AppendUvarint(dst, uint64(len(u.Listens)))
+	for i := range u.Listens {
+		l := &u.Listens[i]
+		dst = append(dst, l.Region[:]...)
+		dst = binary.AppendVarint(dst, l.At)
+		dst = binary.AppendUvarint(dst, uint64(l.First))
+		dst = binary.AppendUvarint(dst, uint64(l.Unique))
+		dst = appendFloat32(dst, l.Trusted)
+		for _, n := range [...]uint32{
+			l.Plays, l.Skips, l.Completions, l.ShortPlays, l.Likes, l.NewAccounts, l.TopPlays,
+		} {
+			dst = binary.AppendUvarint(dst, uint64(n))
+		}
+	}
+	return dst
+}
+
+// UnmarshalBinary reads the compact form into u, whose slices are reused. ID
+// aliases b. The error wraps a *DecodeError; u is then undefined.
+func (u *SongUpdate) UnmarshalBinary(b []byte) error {
+	r := reader{rest: b}
+	r.version(songUpdateVersion)
+	u.Kind = r.byte()
+	u.ID = r.bytes(maxInternalID)
+	u.Partition = r.int32()
+	u.Seq = r.varint()
+	u.Count = r.uint32()
+	u.Vector = r.floats(u.Vector)
+	u.Bias = r.float32()
+	u.Listens = u.Listens[:0]
+	for range r.count(maxBuckets, bucketBytes) {
+		l := ListenBucket{Region: r.region(), At: r.varint(), First: r.uint32(), Unique: r.uint32(), Trusted: r.float32()}
+		for _, n := range [...]*uint32{
+			&l.Plays, &l.Skips, &l.Completions, &l.ShortPlays, &l.Likes, &l.NewAccounts, &l.TopPlays,
+		} {
+			*n = r.uint32()
+		}
+		u.Listens = append(u.Listens, l)
+	}
+	return r.finish("song update")
+}
+
+// FactorRow is a published row of the song factors. State is opaque to every
+// reader but the song task that wrote it.
+type FactorRow struct {
+	// Kind is the kind byte of the row and ID its id; ID aliases the input.
+	Kind   byte
+	ID     []byte
+	Vector []float32
+	Bias   float32
+	// FirstAt and LastAt are the first and last event times in Unix ms; 0 is none.
+	FirstAt, LastAt int64
+	// Plays counts every play and Updates every change ever applied.
+	Plays, Updates uint64
+	Popularity     Popularity
+	// Listeners is the popularity by region.
+	Listeners []RegionPopularity
+	Trend     []TrendFlag
+	// Acks tell which changes of which listens partition the row contains.
+	Acks []Ack
+	// State aliases the input.
+	State []byte
+}
+
+// Popularity holds decayed counts of first listens everywhere, by half-life,
+// all of them valid at At (Unix ms).
+type Popularity struct {
+	At                         int64
+	Value1d, Value7d, Value28d float64
+}
+
+// RegionPopularity is the decayed count of first listens in one region, with a
+// half-life of seven days, valid at At (Unix ms).
+type RegionPopularity struct {
+	Region  [2]byte
+	Value7d float64
+	At      int64
+}
+
+// TrendFlag tells that the song is going viral in a region; the zero region is
+// the world.
+type TrendFlag struct {
+	Region [2]byte
+	Score  float32
+	// StartedAt is Unix ms.
+	StartedAt   int64
+	Quarantined bool
+}
+
+// Ack is the last change of one listens partition that a row contains.
+type Ack struct {
+	Partition int32
+	Seq       int64
+}
+
+// AppendBinary appends the compact form of f.
+func (f *FactorRow) AppendBinary(dst []byte) []byte {
+	dst = append(dst, factorRowVersion, f.Kind)
+	dst = appendBytes(dst, f.ID)
+	dst = appendFloats(dst, f.Vector)
+	dst = appendFloat32(dst, f.Bias)
+	dst = binary.AppendVarint(dst, f.FirstAt)
+	dst = binary.AppendVarint(dst, f.LastAt)
+	dst = binary.AppendUvarint(dst, f.Plays)
+	dst = binary.AppendUvarint(dst, f.Updates)
+	dst = binary.AppendVarint(dst, f.Popularity.At)
+	dst = appendFloat64(dst, f.Popularity.Value1d)
+	dst = appendFloat64(dst, f.Popularity.Value7d)
+	dst = appendFloat64(dst, f.Popularity.Value28d)
+	dst = binary.AppendUvarint(dst, uint64(len(f.Listeners)))
+	for _, l := range f.Listeners {
+		dst = append(dst, l.Region[:]...)
+		dst = appendFloat64(dst, l.Value7d)
+		dst = binary.AppendVarint(dst, l.At)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(f.Trend)))
+	for _, t := range f.Trend {
+		dst = append(dst, t.Region[:]...)
+		dst = appendFloat32(dst, t.Score)
+		dst = binary.AppendVarint(dst, t.StartedAt)
+		dst = appendBool(dst, t.Quarantined)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(f.Acks)))
+	for _, a := range f.Acks {
+		dst = binary.AppendVarint(dst, int64(a.Partition))
+		dst = binary.AppendVarint(dst, a.Seq)
+	}
+	return appendBytes(dst, f.State)
+}
+
+// UnmarshalBinary reads the compact form into f, whose slices are reused. ID
+// and State alias b. The error wraps a *DecodeError; f is then undefined.
+func (f *FactorRow) UnmarshalBinary(b []byte) error {
+	r := reader{rest: b}
+	r.version(factorRowVersion)
+	f.Kind = r.byte()
+	f.ID = r.bytes(maxInternalID)
+	f.Vector = r.floats(f.Vector)
+	f.Bias = r.float32()
+	f.FirstAt, f.LastAt = r.varint(), r.varint()
+	f.Plays, f.Updates = r.uvarint(), r.uvarint()
+	f.Popularity = Popularity{At: r.varint(), Value1d: r.float64(), Value7d: r.float64(), Value28d: r.float64()}
+	f.Listeners = f.Listeners[:0]
+	for range r.count(maxRegions, 2+8+1) {
+		f.Listeners = append(f.Listeners, RegionPopularity{Region: r.region(), Value7d: r.float64(), At: r.varint()})
+	}
+	f.Trend = f.Trend[:0]
+	for range r.count(maxRegions, 2+4+1+1) {
+		f.Trend = append(f.Trend, TrendFlag{
+			Region: r.region(), Score: r.float32(), StartedAt: r.varint(), Quarantined: r.bool(),
+		})
+	}
+	f.Acks = f.Acks[:0]
+	for range r.count(maxAcks, 1+1) {
+		f.Acks = append(f.Acks, Ack{Partition: r.int32(), Seq: r.varint()})
+	}
+	f.State = r.bytes(maxState)
+	return r.finish("factor row")
+}
+
+// appendBool appends 0 or 1.
+func appendBool(dst []byte, v bool) []byte {
+	if v {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
