@@ -1,0 +1,429 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// MaxKeyBytes bounds a key.
+const MaxKeyBytes = 1024
+
+// Keys of callers lie between these: a range deletion of all of them leaves the meta row alone.
+var (
+	firstKey = []byte{0x01}
+	endKey   = []byte{0xff}
+)
+
+// Change is one row to write, or to delete if Value is nil.
+type Change struct{ Key, Value []byte }
+
+// Store is the local state of one task. Reads may run concurrently with each other and with one writer; writers wait for each other.
+// After ErrCorrupt it has to be closed; opening it again sets its directory aside.
+type Store struct {
+	shared  *Shared
+	id      Identity
+	dir     string
+	db      *pebble.DB
+	offset  atomic.Int64
+	applied atomic.Int64
+	corrupt atomic.Pointer[error]
+	batches uint64 // written so far; belongs to the writer
+
+	opening   atomic.Bool
+	openFatal chan error
+
+	writer   chan struct{} // held by the one writer
+	requests chan request
+	stopped  chan struct{} // closed when the commit goroutine has ended
+
+	mu      sync.Mutex
+	closed  bool
+	users   sync.WaitGroup
+	closing sync.Once
+	closeBy error
+}
+
+// request is a write for the commit goroutine. Writes go there because Pebble may never return from one: a caller can then leave.
+type request struct {
+	run  func() error
+	done chan error
+}
+
+func newStore(s *Shared, id Identity, dir string) *Store {
+	return &Store{
+		shared: s, id: id, dir: dir,
+		openFatal: make(chan error, 1),
+		writer:    make(chan struct{}, 1),
+		requests:  make(chan request), // unbuffered: one write at a time
+		stopped:   make(chan struct{}),
+	}
+}
+
+// Identity returns which store this is.
+func (st *Store) Identity() Identity { return st.id }
+
+// Offset returns the changelog offset from which the rows have to be brought up to date; 0 for an empty store.
+func (st *Store) Offset() int64 { return st.offset.Load() }
+
+// LastApplied returns the wall time of the last Apply, or the zero time if there was none.
+func (st *Store) LastApplied() time.Time { return meta{applied: st.applied.Load()}.appliedAt() }
+
+// Get returns a copy of the value of a key, or nil if there is none.
+func (st *Store) Get(key []byte) ([]byte, error) {
+	var value []byte
+	_, err := st.View(key, func(v []byte) error {
+		value = append(make([]byte, 0, len(v)), v...)
+		return nil
+	})
+	return value, err
+}
+
+// View calls fn with the value of a key, which fn must not keep, and reports whether there is one. It returns fn's error as it is.
+func (st *Store) View(key []byte, fn func(value []byte) error) (found bool, err error) {
+	if err := checkKey(key); err != nil {
+		return false, err
+	}
+	if err := st.enter(); err != nil {
+		return false, err
+	}
+	defer st.users.Done()
+	value, closer, err := st.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, st.readFailed("reading a row", err)
+	}
+	err = fn(value)
+	if closeErr := closer.Close(); err == nil && closeErr != nil {
+		err = st.readFailed("reading a row", closeErr)
+	}
+	return true, err
+}
+
+// Scan calls fn for each row whose key has the prefix, in key order; an empty prefix means every row. fn must not keep its
+// arguments nor close the store. An error of fn ends the scan and is returned, except ErrStop.
+func (st *Store) Scan(prefix []byte, fn func(key, value []byte) error) error {
+	if len(prefix) == 0 {
+		return st.ScanRange(nil, nil, fn)
+	}
+	return st.ScanRange(prefix, prefixEnd(prefix), fn)
+}
+
+// ScanRange is Scan over the keys from lower (included) to upper (not included); nil means no bound.
+func (st *Store) ScanRange(lower, upper []byte, fn func(key, value []byte) error) error {
+	if err := st.enter(); err != nil {
+		return err
+	}
+	defer st.users.Done()
+	if lower == nil || string(lower) < string(firstKey) {
+		lower = firstKey
+	}
+	iter, err := st.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return st.readFailed("scanning rows", err)
+	}
+	for valid := iter.First(); valid; valid = iter.Next() {
+		value, valueErr := iter.ValueAndErr()
+		if valueErr != nil {
+			break // iter.Error has it too
+		}
+		if err = fn(iter.Key(), value); err != nil {
+			break
+		}
+	}
+	if iterErr := errors.Join(iter.Error(), iter.Close()); iterErr != nil {
+		return st.readFailed("scanning rows", iterErr)
+	}
+	if errors.Is(err, ErrStop) {
+		return nil
+	}
+	return err
+}
+
+// Apply writes the changes and the next changelog offset in one atomic batch that survives the death of the process's memory in
+// order, not at once: after a crash the store holds a prefix of what was applied. It copies what it needs. An error wraps
+// ErrOffset or ErrKey for a wrong argument (nothing is written), ErrCorrupt, ErrClosed, or the reason of Shared.Health.
+func (st *Store) Apply(changes []Change, offset int64) error {
+	return st.exclusively(func() error {
+		if current := st.offset.Load(); offset < current {
+			return fmt.Errorf("%w: %d is before %d", ErrOffset, offset, current)
+		}
+		size := 128
+		for _, c := range changes {
+			size += len(c.Key) + len(c.Value) + 16
+		}
+		batch := st.db.NewBatchWithSize(size)
+		for _, c := range changes {
+			err := checkKey(c.Key)
+			switch {
+			case err != nil:
+			case c.Value == nil:
+				err = batch.Delete(c.Key, nil)
+			default:
+				err = batch.Set(c.Key, c.Value, nil)
+			}
+			if err != nil {
+				return errors.Join(err, batch.Close())
+			}
+		}
+		if err := st.commit(batch, offset, pebble.NoSync); err != nil {
+			return err
+		}
+		st.shared.metrics.batches.Inc()
+		st.shared.metrics.rows.Add(float64(len(changes)))
+		st.shared.metrics.bytes.Add(float64(size))
+		st.shared.wrote(size)
+		return nil
+	})
+}
+
+// Wipe deletes every row and sets the offset to 0, durably.
+func (st *Store) Wipe() error {
+	return st.exclusively(func() error {
+		batch := st.db.NewBatch()
+		if err := batch.DeleteRange(firstKey, endKey, nil); err != nil {
+			return errors.Join(err, batch.Close())
+		}
+		return st.commit(batch, 0, pebble.Sync)
+	})
+}
+
+// DeletePrefix deletes every row whose key has the prefix, durably, and leaves the offset as it is.
+// The bytes leave the disk with later compactions, or at once with Compact.
+func (st *Store) DeletePrefix(prefix []byte) error {
+	if err := checkKey(prefix); err != nil {
+		return err
+	}
+	return st.exclusively(func() error {
+		batch := st.db.NewBatch()
+		if err := batch.DeleteRange(prefix, prefixEnd(prefix), nil); err != nil {
+			return errors.Join(err, batch.Close())
+		}
+		return st.commit(batch, st.offset.Load(), pebble.Sync)
+	})
+}
+
+// Compact rewrites the files that hold keys with the prefix, so that deleted rows are physically gone. It can take seconds.
+func (st *Store) Compact(ctx context.Context, prefix []byte) error {
+	if err := checkKey(prefix); err != nil {
+		return err
+	}
+	if err := st.enter(); err != nil {
+		return err
+	}
+	defer st.users.Done()
+	done := make(chan error, 1)
+	go func() {
+		err := st.db.Flush()
+		if err == nil {
+			err = st.db.Compact(ctx, prefix, prefixEnd(prefix), false)
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return st.readFailed("compacting", err)
+		}
+		return nil
+	case <-st.shared.health.failed:
+		return st.shared.health.err()
+	}
+}
+
+// commit hands a batch, completed with the meta row, to the commit goroutine. The caller is the writer.
+func (st *Store) commit(batch *pebble.Batch, offset int64, opts *pebble.WriteOptions) error {
+	m := meta{
+		id: st.id, schema: SchemaVersion, batches: st.batches + 1, offset: offset,
+		applied: st.shared.cfg.Now().UnixMilli(),
+	}
+	var scratch [128]byte
+	err := errors.Join(batch.Set(metaKey, m.appendBinary(scratch[:0]), nil), batch.Merge(countKey, one, nil))
+	if err != nil {
+		return errors.Join(err, batch.Close())
+	}
+	err = st.do(func() error {
+		return errors.Join(batch.Commit(opts), batch.Close())
+	})
+	if err != nil {
+		return st.readFailed("applying a batch", err)
+	}
+	st.batches = m.batches
+	st.offset.Store(offset)
+	st.applied.Store(m.applied)
+	return nil
+}
+
+// do runs a write on the commit goroutine and waits for it, but never longer than the disk is believed to work.
+func (st *Store) do(run func() error) error {
+	h := st.shared.health
+	req := request{run: run, done: make(chan error, 1)}
+	requests := st.requests
+	timer := time.NewTimer(st.shared.cfg.StallTimeout)
+	defer timer.Stop()
+	for late := false; ; {
+		select {
+		case requests <- req:
+			requests = nil // handed over; from now on wait for the answer only
+		case err := <-req.done:
+			return err
+		case <-h.failed:
+			return h.err()
+		case <-timer.C:
+			if late {
+				h.fail(fmt.Errorf("%w: store %s: a write takes longer than %s", ErrSick, st.id, st.shared.cfg.StallTimeout))
+				continue
+			}
+			// A process that was stopped (SIGSTOP, a suspended machine) finds the timer expired when it wakes up,
+			// before the disk had a chance: wait once more, a little.
+			late = true
+			timer.Reset(st.shared.cfg.StallTimeout / 5)
+		}
+	}
+}
+
+// start begins to serve writes.
+func (st *Store) start() {
+	go func() {
+		defer close(st.stopped)
+		for req := range st.requests {
+			req.done <- st.run(req)
+		}
+	}()
+}
+
+// run executes one write. Pebble panics when it cannot create its next log file; nothing can be written after that.
+func (st *Store) run(req request) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: store %s: writing panicked: %v", ErrSick, st.id, r)
+			st.shared.health.fail(err)
+		}
+	}()
+	return req.run()
+}
+
+// exclusively runs fn as the one writer of an open, healthy store.
+func (st *Store) exclusively(fn func() error) error {
+	if err := st.enter(); err != nil {
+		return err
+	}
+	defer st.users.Done()
+	select {
+	case st.writer <- struct{}{}:
+		defer func() { <-st.writer }()
+		return fn()
+	case <-st.shared.health.failed:
+		return st.shared.health.err()
+	}
+}
+
+// enter counts a user of the store, which Close waits for.
+func (st *Store) enter() error {
+	if err := st.corrupt.Load(); err != nil {
+		return *err
+	}
+	if err := st.shared.health.err(); err != nil {
+		return err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return fmt.Errorf("store %s: %w", st.id, ErrClosed)
+	}
+	st.users.Add(1)
+	return nil
+}
+
+// Close waits for the users of the store and closes it; what was applied is then durable. It may be called again.
+// On a sick disk it gives up instead of waiting: the next Open replays the log that Pebble left.
+func (st *Store) Close() error {
+	st.closing.Do(func() {
+		st.mu.Lock()
+		st.closed = true
+		st.mu.Unlock()
+		st.users.Wait()
+		close(st.requests)
+		select {
+		case <-st.stopped:
+			st.closeBy = st.closeDB()
+		case <-st.hopeless():
+			st.closeBy = st.shared.health.err()
+		}
+		st.shared.metrics.open.Dec()
+		st.shared.release(st.dir)
+	})
+	return st.closeBy
+}
+
+// hopeless is closed when waiting for Pebble makes no sense. A disk that is only nearly full still works: closing may flush.
+func (st *Store) hopeless() <-chan struct{} {
+	if errors.Is(st.shared.health.err(), ErrLowDisk) {
+		return nil
+	}
+	return st.shared.health.failed
+}
+
+// closeDB closes Pebble, which waits for flushes and compactions: for ever, on a full disk.
+func (st *Store) closeDB() error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				done <- fmt.Errorf("closing panicked: %v", r)
+			}
+		}()
+		done <- st.db.Close()
+	}()
+	timer := time.NewTimer(4 * st.shared.cfg.StallTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return errors.Join(err, st.shared.health.err())
+	case <-st.hopeless():
+		return st.shared.health.err()
+	case <-timer.C:
+		err := fmt.Errorf("%w: store %s: closing takes longer than %s", ErrSick, st.id, 4*st.shared.cfg.StallTimeout)
+		st.shared.health.fail(err)
+		return err
+	}
+}
+
+// readFailed turns an error of Pebble into one of ours, and remembers corruption for the next Open.
+func (st *Store) readFailed(doing string, err error) error {
+	if isCorruption(err) {
+		return st.markCorrupt(fmt.Errorf("%s: %w", doing, err))
+	}
+	return fmt.Errorf("store %s: %s: %w", st.id, doing, err)
+}
+
+// markCorrupt makes every later call fail and leaves a mark in the directory, so that even after a crash it is set aside.
+func (st *Store) markCorrupt(err error) error {
+	err = fmt.Errorf("store %s: %w: %w", st.id, ErrCorrupt, err)
+	if !st.corrupt.CompareAndSwap(nil, &err) {
+		return *st.corrupt.Load()
+	}
+	fs := st.shared.fs
+	f, markErr := fs.Create(fs.PathJoin(st.dir, corruptMarker), "earworm-marker")
+	if markErr == nil {
+		markErr = errors.Join(f.Sync(), f.Close(), syncDir(fs, st.dir))
+	}
+	if markErr != nil {
+		st.shared.logger.Error("damaged store could not be marked", "store", st.id.String(), "error", markErr)
+	}
+	return err
+}
+
+func checkKey(key []byte) error {
+	if len(key) == 0 || len(key) > MaxKeyBytes || key[0] < firstKey[0] || key[0] >= endKey[0] {
+		return fmt.Errorf("%w: %d bytes", ErrKey, len(key))
+	}
+	return nil
+}
