@@ -1,0 +1,440 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// OpenClient makes a plain client, for EnsureTopics and WaitDrained. The caller closes it.
+func OpenClient(options []kgo.Opt) (*kgo.Client, error) {
+	cl, err := kgo.NewClient(options...)
+	if err != nil {
+		return nil, fmt.Errorf("making a kafka client: %w", err)
+	}
+	return cl, nil
+}
+
+// Producer sends messages outside of any transaction, idempotently. It is safe for concurrent use.
+type Producer struct {
+	cl *kgo.Client
+
+	mu       sync.Mutex
+	err      error
+	produced int64
+}
+
+// NewProducer makes a producer that partitions as the runtime does. The caller closes it.
+func NewProducer(options []kgo.Opt) (*Producer, error) {
+	cl, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.RecordPartitioner(keyedPartitioner("")),
+		kgo.ProducerLinger(5 * time.Millisecond),
+		kgo.MaxBufferedRecords(100_000),
+	}, options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("making a producer: %w", err)
+	}
+	return &Producer{cl: cl}, nil
+}
+
+// Send buffers the message and returns; it blocks while the buffer is full. The slices must not change before Flush.
+func (p *Producer) Send(ctx context.Context, m Message) {
+	r := &kgo.Record{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: m.Headers}
+	p.cl.Produce(ctx, r, p.done)
+}
+
+func (p *Producer) done(_ *kgo.Record, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		if p.err == nil {
+			p.err = err
+		}
+		return
+	}
+	p.produced++
+}
+
+// Flush waits until everything sent is acknowledged, and returns the first failure since the last Flush.
+func (p *Producer) Flush(ctx context.Context) error {
+	if err := p.cl.Flush(ctx); err != nil {
+		return fmt.Errorf("flushing a producer: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := p.err
+	p.err = nil
+	if err != nil {
+		return fmt.Errorf("producing: %w", err)
+	}
+	return nil
+}
+
+// Acknowledged returns how many messages the brokers have acknowledged.
+func (p *Producer) Acknowledged() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.produced
+}
+
+// Close drops what is not flushed.
+func (p *Producer) Close() { p.cl.Close() }
+
+// FollowerConfig describes a broadcast consumer: it belongs to no group and reads every partition from the start.
+type FollowerConfig struct {
+	Topics        []string
+	ClientOptions []kgo.Opt
+	Logger        *slog.Logger
+	// OnBatch gets committed records of one partition, in order, barriers left out; the slice and what it points to
+	// are valid during the call. It is called from one goroutine. An error ends Run.
+	OnBatch func(records []Record) error
+	// Until makes Run return nil once everything that was there at its start has been read.
+	Until bool
+	// SettleInterval is how long no record must come before a follower that is not at its target asks the brokers
+	// whether anything is left. Default 500 ms.
+	SettleInterval time.Duration
+}
+
+// Follower reads whole topics and then follows them.
+type Follower struct {
+	cfg    FollowerConfig
+	caught chan struct{}
+	next   map[TopicPartition]int64
+	target map[TopicPartition]int64
+	batch  []Record
+}
+
+// NewFollower validates and starts nothing.
+func NewFollower(cfg FollowerConfig) (*Follower, error) {
+	if len(cfg.Topics) == 0 || cfg.OnBatch == nil {
+		return nil, errors.New("a follower needs topics and a callback")
+	}
+	if cfg.SettleInterval == 0 {
+		cfg.SettleInterval = 500 * time.Millisecond
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Follower{cfg: cfg, caught: make(chan struct{})}, nil
+}
+
+// CaughtUp is closed when everything that was in the topics at the start of Run has been handed over.
+func (f *Follower) CaughtUp() <-chan struct{} { return f.caught }
+
+// Run reads until ctx ends, which is no error. It is called once.
+//
+// "Everything" is the high watermark at the start, not the last stable offset: a transaction that committed just
+// before may still wait for its markers, and its records would be missed. The position advances over markers, which is
+// why they are kept.
+func (f *Follower) Run(ctx context.Context) error {
+	opts := append([]kgo.Opt{
+		kgo.FetchMaxBytes(fetchBytesMax),
+		kgo.FetchMaxPartitionBytes(fetchPartitionBytesMax),
+		kgo.MaxDecompressBatchBytes(decompressedBytesMax),
+		kgo.FetchMaxWait(250 * time.Millisecond),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.DisableClientMetrics(),
+	}, f.cfg.ClientOptions...)
+	cl, err := kgo.NewClient(append(opts,
+		kgo.ConsumeTopics(f.cfg.Topics...),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords())...)
+	if err != nil {
+		return fmt.Errorf("making a follower: %w", err)
+	}
+	defer cl.Close()
+	if err := f.aim(ctx, cl); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	for ctx.Err() == nil {
+		if f.arrived() && f.cfg.Until {
+			return nil
+		}
+		if err := f.step(ctx, cl); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// aim notes the high watermark of every partition, trying until the brokers answer.
+func (f *Follower) aim(ctx context.Context, cl *kgo.Client) error {
+	f.next = make(map[TopicPartition]int64)
+	f.target = make(map[TopicPartition]int64)
+	admin := kadm.NewClient(cl)
+	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
+		starts, err := admin.ListStartOffsets(ctx, f.cfg.Topics...)
+		var ends kadm.ListedOffsets
+		if err == nil {
+			ends, err = admin.ListEndOffsets(ctx, f.cfg.Topics...)
+		}
+		if err == nil {
+			err = errors.Join(starts.Error(), ends.Error())
+		}
+		if err == nil {
+			ends.Each(func(o kadm.ListedOffset) {
+				tp := TopicPartition{Topic: o.Topic, Partition: o.Partition}
+				if start, ok := starts.Lookup(o.Topic, o.Partition); ok && start.Offset < o.Offset {
+					f.next[tp], f.target[tp] = start.Offset, o.Offset
+				}
+			})
+			return nil
+		}
+		f.cfg.Logger.Warn("listing the topics to follow; trying again", slog.Any("error", err))
+		if !sleep(ctx, backoff) {
+			return ctx.Err()
+		}
+	}
+}
+
+// arrived reports, and once announces, that every target is reached.
+func (f *Follower) arrived() bool {
+	for tp, end := range f.target {
+		if f.next[tp] < end {
+			return false
+		}
+		delete(f.target, tp)
+	}
+	select {
+	case <-f.caught:
+	default:
+		close(f.caught)
+	}
+	return true
+}
+
+// step handles one poll.
+func (f *Follower) step(ctx context.Context, cl *kgo.Client) error {
+	waiting := len(f.target) > 0
+	pollCtx, cancel := ctx, context.CancelFunc(func() {})
+	if waiting {
+		pollCtx, cancel = context.WithTimeout(ctx, f.cfg.SettleInterval)
+	}
+	defer cancel()
+	fetches := cl.PollRecords(pollCtx, 10_000)
+	if waiting && pollCtx.Err() != nil && ctx.Err() == nil && fetches.NumRecords() == 0 {
+		f.settle(ctx, cl)
+		return nil
+	}
+	f.faults(cl, fetches)
+	var err error
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if err == nil {
+			err = f.deliver(p)
+		}
+	})
+	return err
+}
+
+// faults logs what the client mends by itself and steps over batches that are too large to read.
+func (f *Follower) faults(cl *kgo.Client, fetches kgo.Fetches) {
+	fetches.EachError(func(topic string, partition int32, err error) {
+		var bomb *kgo.ErrDecompressTooLarge
+		switch {
+		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		case errors.As(err, &bomb):
+			f.cfg.Logger.Error("skipping an unreadable batch", slog.String("topic", topic),
+				slog.Int("partition", int(partition)), slog.Int64("offset", bomb.Offset))
+			f.next[TopicPartition{Topic: topic, Partition: partition}] = bomb.NextOffset
+			cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {partition: {Epoch: bomb.Epoch, Offset: bomb.NextOffset}}})
+		default:
+			f.cfg.Logger.Warn("following", slog.String("topic", topic), slog.Any("error", err))
+		}
+	})
+}
+
+// deliver hands the records of one partition over.
+func (f *Follower) deliver(p kgo.FetchTopicPartition) error {
+	if len(p.Records) == 0 {
+		return nil
+	}
+	f.batch = f.batch[:0]
+	for _, r := range p.Records {
+		if r.Attrs.IsControl() || IsBarrier(r.Key) {
+			continue
+		}
+		f.batch = append(f.batch, Record{
+			Topic: p.Topic, Partition: p.Partition, Offset: r.Offset,
+			Key: r.Key, Value: r.Value, Headers: r.Headers, At: r.Timestamp,
+		})
+	}
+	tp := TopicPartition{Topic: p.Topic, Partition: p.Partition}
+	f.next[tp] = p.Records[len(p.Records)-1].Offset + 1
+	if len(f.batch) == 0 {
+		return nil
+	}
+	if err := f.cfg.OnBatch(f.batch); err != nil {
+		return fmt.Errorf("handling records of %s: %w", p.Topic, err)
+	}
+	return nil
+}
+
+// settle decides about targets that are not reached although nothing comes. The last offsets of a partition may hold
+// no record that is delivered (compaction emptied the last batch), so a position cannot reach them. Silence proves
+// nothing: the fetch may be slow, or the transaction before the target still open. So the brokers are asked: the last
+// stable offset has passed the target, and no batch from the position up to it holds a record.
+func (f *Follower) settle(ctx context.Context, cl *kgo.Client) {
+	stable, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, f.cfg.Topics...)
+	if err != nil {
+		f.cfg.Logger.Warn("listing stable offsets", slog.Any("error", err))
+		return
+	}
+	for tp, end := range f.target {
+		o, ok := stable.Lookup(tp.Topic, tp.Partition)
+		if !ok || o.Err != nil || o.Offset < end {
+			continue
+		}
+		empty, err := tailEmpty(ctx, cl, tp, f.next[tp], end)
+		if err != nil {
+			f.cfg.Logger.Warn("looking at the end of a topic", slog.String("topic", tp.Topic), slog.Any("error", err))
+		} else if empty {
+			f.next[tp] = end
+		}
+	}
+}
+
+// ReadAll hands every committed record that is in the topics now to fn, partition by partition in order.
+func ReadAll(ctx context.Context, options []kgo.Opt, topics []string, fn func(*Record) error) error {
+	f, err := NewFollower(FollowerConfig{
+		Topics: topics, ClientOptions: options, Until: true,
+		OnBatch: func(records []Record) error {
+			for i := range records {
+				if err := fn(&records[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := f.Run(ctx); err != nil {
+		return err
+	}
+	return ctx.Err() //nolint:wrapcheck // a read that was cut off is not complete
+}
+
+// WaitDrained returns when the group has committed everything that was in the topics at one moment after the call. It
+// polls every interval (default 100 ms) until ctx ends.
+//
+// A committed offset stops before trailing transaction markers, so an offset short of the end is drained as well if
+// what lies between holds no committed record; that gap is read.
+func WaitDrained(ctx context.Context, cl *kgo.Client, group string, topics []string, interval time.Duration) error {
+	if interval == 0 {
+		interval = 100 * time.Millisecond
+	}
+	admin := kadm.NewClient(cl)
+	for {
+		drained, err := drainedNow(ctx, cl, admin, group, topics)
+		if err == nil && drained {
+			return nil
+		}
+		if ctx.Err() == nil && !sleep(ctx, interval) || ctx.Err() != nil {
+			return fmt.Errorf("waiting until %s has drained its topics: %w", group, errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+func drainedNow(ctx context.Context, cl *kgo.Client, admin *kadm.Client, group string, topics []string) (bool, error) {
+	ends, err := admin.ListEndOffsets(ctx, topics...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return false, fmt.Errorf("listing end offsets: %w", err)
+	}
+	starts, err := admin.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return false, fmt.Errorf("listing start offsets: %w", err)
+	}
+	committed, err := admin.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return false, fmt.Errorf("fetching offsets of the group: %w", err)
+	}
+	gaps := make(map[string]map[int32]kgo.Offset)
+	targets := make(map[TopicPartition]int64)
+	ends.Each(func(end kadm.ListedOffset) {
+		at := int64(0)
+		if start, ok := starts.Lookup(end.Topic, end.Partition); ok {
+			at = start.Offset
+		}
+		if c, ok := committed.Lookup(end.Topic, end.Partition); ok {
+			at = max(at, c.At)
+		}
+		if at >= end.Offset {
+			return
+		}
+		if gaps[end.Topic] == nil {
+			gaps[end.Topic] = make(map[int32]kgo.Offset)
+		}
+		gaps[end.Topic][end.Partition] = kgo.NewOffset().At(at)
+		targets[TopicPartition{Topic: end.Topic, Partition: end.Partition}] = end.Offset
+	})
+	if len(gaps) == 0 {
+		return true, nil
+	}
+	return gapsEmpty(ctx, cl, gaps, targets)
+}
+
+// gapsEmpty reads from the offsets to the targets and reports whether there is nothing but markers and aborted
+// records. The first committed record settles it.
+func gapsEmpty(ctx context.Context, cl *kgo.Client, gaps map[string]map[int32]kgo.Offset, targets map[TopicPartition]int64) (bool, error) {
+	reader, err := kgo.NewClient(append(cl.Opts(),
+		kgo.ConsumePartitions(gaps), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(100*time.Millisecond))...)
+	if err != nil {
+		return false, fmt.Errorf("making a reader: %w", err)
+	}
+	defer reader.Close()
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	next := make(map[TopicPartition]int64)
+	for len(targets) > 0 && short.Err() == nil {
+		data := false
+		reader.PollRecords(short, 1000).EachPartition(func(p kgo.FetchTopicPartition) {
+			tp := TopicPartition{Topic: p.Topic, Partition: p.Partition}
+			for _, r := range p.Records {
+				data = data || !r.Attrs.IsControl()
+				next[tp] = r.Offset + 1
+			}
+			if next[tp] >= targets[tp] {
+				delete(targets, tp)
+			}
+		})
+		if data {
+			return false, nil
+		}
+	}
+	if len(targets) == 0 {
+		return true, nil
+	}
+	stable, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, slices.Collect(maps.Keys(gaps))...)
+	if err != nil {
+		return false, fmt.Errorf("listing stable offsets: %w", err)
+	}
+	for tp, end := range targets {
+		if o, ok := stable.Lookup(tp.Topic, tp.Partition); !ok || o.Err != nil || o.Offset < end {
+			return false, nil
+		}
+		at := max(next[tp], gaps[tp.Topic][tp.Partition].EpochOffset().Offset)
+		if empty, err := tailEmpty(ctx, reader, tp, at, end); err != nil || !empty {
+			return false, err
+		}
+	}
+	return true, nil
+}

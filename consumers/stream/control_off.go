@@ -1,0 +1,5 @@
+//go:build !negativecontrol
+
+package stream
+
+const localFirstBuild = false

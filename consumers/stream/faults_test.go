@@ -1,0 +1,137 @@
+package stream_test
+
+import (
+	"hash/crc32"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"earworm/consumers/stream"
+)
+
+// bomb produces one batch of a few kilobytes that decompresses to 40 MiB.
+func (w *world) bomb(topic string, partition int32, codec kgo.CompressionCodec) {
+	w.tb.Helper()
+	cl := w.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(codec),
+		kgo.ProducerBatchMaxBytes(64<<20), kgo.BrokerMaxWriteBytes(128<<20))
+	r := &kgo.Record{Topic: topic, Partition: partition, Key: []byte("k"), Value: make([]byte, 40<<20)}
+	if err := cl.ProduceSync(w.tb.Context(), r).FirstErr(); err != nil {
+		w.tb.Fatal(err)
+	}
+	w.total[stream.TopicPartition{Topic: topic, Partition: partition}]++
+}
+
+func TestDecompressionBombIsSkipped(t *testing.T) {
+	for name, codec := range map[string]kgo.CompressionCodec{
+		"zstd": kgo.ZstdCompression(), "gzip": kgo.GzipCompression().WithLevel(9), "lz4": kgo.Lz4Compression(), "snappy": kgo.SnappyCompression(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "8000000"}))
+			// First of all, between records, and last: none may hold up what comes after it.
+			w.bomb(topicIn, 0, codec)
+			w.send(topicIn, "k", 3, 30)
+			w.bomb(topicIn, 0, codec)
+			w.send(topicIn, "k", 3, 30)
+			m := w.start(w.config("a", newDisk()))
+			eventually(t, "62 records are accounted for", func() bool {
+				return m.Accounting()[stream.TopicPartition{Topic: topicIn}].Consumed == 62
+			})
+			w.bomb(topicIn, 0, codec)
+			w.drained()
+			m.mustStop(t)
+			got := m.Accounting()[stream.TopicPartition{Topic: topicIn}]
+			if want := (stream.Counts{Consumed: 63, Applied: 60, DeadLettered: 3}); got != want {
+				t.Errorf("accounting %+v, want %+v", got, want)
+			}
+			// The commit covers the bombs: a restart sees none of them again.
+			m = w.start(w.config("a", newDisk()))
+			w.send(topicIn, "k", 3, 3)
+			w.drained()
+			m.mustStop(t)
+			letters := w.letters()
+			if len(letters) != 3 {
+				t.Fatalf("%d dead letters, want 3", len(letters))
+			}
+			for i, offset := range []int{0, 31, 62} {
+				l := letters[i]
+				if header(l, stream.HeaderOffset) != strconv.Itoa(offset) || header(l, stream.HeaderNextOffset) != strconv.Itoa(offset+1) ||
+					header(l, stream.HeaderErrorCode) != stream.CodeBatchTooLarge {
+					t.Errorf("letter %d: %v", i, l.Headers)
+				}
+			}
+			w.checkState()
+		})
+	}
+}
+
+func TestBombInAnAbortedTransactionIsSkippedOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.UnknownMemberID, Count: 2})
+	w.bomb(topicIn, 0, kgo.ZstdCompression())
+	w.send(topicIn, "k", 3, 30)
+	m := w.start(w.config("a", newDisk()))
+	w.drained()
+	m.mustStop(t)
+	if h.Hits() == 0 {
+		t.Error("no fault was injected")
+	}
+	if n := len(w.letters()); n != 1 {
+		t.Errorf("%d dead letters, want 1", n)
+	}
+	w.checkState()
+}
+
+// corrupt produces a batch of n records with a right checksum whose payload does not decompress.
+func (w *world) corrupt(topic string, partition, n int32) {
+	w.tb.Helper()
+	b := kmsg.RecordBatch{
+		PartitionLeaderEpoch: -1, Magic: 2, Attributes: 4, LastOffsetDelta: n - 1,
+		FirstTimestamp: time.Now().UnixMilli(), MaxTimestamp: time.Now().UnixMilli(),
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: n, Records: []byte("this is no zstd frame"),
+	}
+	raw := b.AppendTo(nil)
+	b.Length = int32(len(raw) - 12)
+	raw = b.AppendTo(nil)
+	b.CRC = int32(crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli)))
+	p := kmsg.NewProduceRequestTopicPartition()
+	p.Partition, p.Records = partition, b.AppendTo(nil)
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic, rt.Partitions = topic, append(rt.Partitions, p)
+	rt.TopicID = w.cluster.TopicInfo(topic).TopicID
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis, req.Topics = -1, 5000, append(req.Topics, rt)
+	leader := w.cluster.LeaderFor(topic, partition)
+	resp, err := req.RequestWith(w.tb.Context(), w.producer.Broker(int(leader)))
+	if err == nil {
+		err = kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
+	}
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	w.total[stream.TopicPartition{Topic: topic, Partition: partition}] += int64(n)
+}
+
+func TestCorruptBatchIsSkipped(t *testing.T) {
+	w := newWorld(t, 1)
+	w.send(topicIn, "k", 3, 30)
+	w.corrupt(topicIn, 0, 7)
+	w.send(topicIn, "k", 3, 30)
+	m := w.start(w.config("a", newDisk()))
+	w.drained()
+	m.mustStop(t)
+	got := m.Accounting()[stream.TopicPartition{Topic: topicIn}]
+	if want := (stream.Counts{Consumed: 67, Applied: 60, DeadLettered: 7}); got != want {
+		t.Errorf("accounting %+v, want %+v", got, want)
+	}
+	letters := w.letters()
+	if len(letters) != 1 || header(letters[0], stream.HeaderErrorCode) != stream.CodeBatchCorrupt ||
+		header(letters[0], stream.HeaderOffset) != "30" || header(letters[0], stream.HeaderNextOffset) != "37" {
+		t.Errorf("dead letters: %v", letters)
+	}
+	w.checkState()
+}

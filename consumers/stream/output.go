@@ -1,0 +1,281 @@
+package stream
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Dead-letter headers: the names of Kafka Streams (KIP-1034) and ours.
+const (
+	HeaderException = "__streams.errors.exception"
+	HeaderMessage   = "__streams.errors.message"
+	HeaderTopic     = "__streams.errors.topic"
+	HeaderPartition = "__streams.errors.partition"
+	HeaderOffset    = "__streams.errors.offset"
+	HeaderErrorCode = "earworm.error.code"
+	// HeaderAttempt counts how often the record was processed and failed: 1 until it is replayed.
+	HeaderAttempt = "earworm.attempt"
+	// HeaderTruncated is "true" on a stub: the record was too large to be kept whole.
+	HeaderTruncated = "earworm.truncated"
+	// HeaderValueSHA256 and HeaderValueBytes describe the whole value of a stub.
+	HeaderValueSHA256 = "earworm.value.sha256"
+	HeaderValueBytes  = "earworm.value.bytes"
+	// HeaderNextOffset is the first offset after a batch that was skipped whole.
+	HeaderNextOffset = "earworm.batch.next_offset"
+)
+
+// Codes of dead letters that the runtime makes by itself.
+const (
+	CodeBatchTooLarge = "batch_too_large"
+	CodeBatchCorrupt  = "batch_corrupt"
+)
+
+const (
+	errorTextMax   = 512
+	stubBytesMax   = 64 << 10
+	arenaChunk     = 256 << 10
+	recordChunk    = 512
+	retainedChunks = 64 // at most 16 MiB of arena and 32 k records per task stay allocated between transactions
+)
+
+var (
+	errNoChangelog = errors.New("a task without a changelog has no state to change")
+	errNoTopic     = errors.New("a message without a topic")
+)
+
+// Output collects what a task does in a transaction. It belongs to one task; its methods are valid during Process
+// and Flush only. Everything it is given is copied.
+type Output struct {
+	produce   func(context.Context, *kgo.Record, func(*kgo.Record, error))
+	promise   func(*kgo.Record, error)
+	changelog string
+	letters   string
+	lettersAt int // size above which a dead letter becomes a stub
+	partition int32
+
+	bytes   arena
+	records recordSlab
+	changes []Change
+	size    int
+	outcome Outcome
+	err     error
+}
+
+// Put sets a key of the task's state; nil deletes it. The store has it after the commit.
+func (o *Output) Put(key, value []byte) {
+	if o.changelog == "" {
+		o.fail(errNoChangelog)
+		return
+	}
+	r := o.records.next()
+	r.Topic, r.Partition = o.changelog, o.partition
+	r.Key, r.Value = o.bytes.copy(key), o.bytes.copy(value)
+	o.changes = append(o.changes, Change{Key: r.Key, Value: r.Value})
+	o.send(r)
+}
+
+// Delete removes a key of the task's state.
+func (o *Output) Delete(key []byte) { o.Put(key, nil) }
+
+// Emit produces a message in the transaction.
+func (o *Output) Emit(m Message) {
+	if m.Topic == "" {
+		o.fail(errNoTopic)
+		return
+	}
+	r := o.records.next()
+	r.Topic, r.Partition = m.Topic, m.Partition
+	r.Key, r.Value = o.bytes.copy(m.Key), o.bytes.copy(m.Value)
+	for _, h := range m.Headers {
+		r.Headers = append(r.Headers, Header{Key: h.Key, Value: o.bytes.copy(h.Value)})
+	}
+	o.send(r)
+}
+
+// Count sets the outcome of the record in hand; the last call counts. OutcomeDeadLettered is set by DeadLetter only.
+func (o *Output) Count(outcome Outcome) {
+	if outcome < OutcomeDeadLettered && o.outcome != OutcomeDeadLettered {
+		o.outcome = outcome
+	}
+}
+
+// DeadLetter sends the record in hand to the dead-letter topic, verbatim, and sets its outcome. Returning a *Poison
+// from Process does the same. A record too large for a topic becomes a stub with the hash of its value.
+func (o *Output) DeadLetter(rec *Record, code string, err error) {
+	if o.outcome == OutcomeDeadLettered {
+		return
+	}
+	o.outcome = OutcomeDeadLettered
+	o.letter(rec, code, err, nil)
+}
+
+// letter produces the dead letter.
+func (o *Output) letter(rec *Record, code string, err error, extra []Header) {
+	r := o.records.next()
+	r.Topic, r.Partition = o.letters, rec.Partition
+	size := len(rec.Key) + len(rec.Value)
+	headers := 0
+	for _, h := range rec.Headers {
+		headers += len(h.Key) + len(h.Value) + 16
+	}
+	if size+headers <= o.lettersAt {
+		r.Key, r.Value = o.bytes.copy(rec.Key), o.bytes.copy(rec.Value)
+		for _, h := range rec.Headers {
+			r.Headers = append(r.Headers, Header{Key: h.Key, Value: o.bytes.copy(h.Value)})
+		}
+	} else {
+		r.Key, r.Value = o.bytes.copy(head(rec.Key)), o.bytes.copy(head(rec.Value))
+		sum := sha256.Sum256(rec.Value)
+		r.Headers = append(r.Headers,
+			Header{Key: HeaderTruncated, Value: []byte("true")},
+			Header{Key: HeaderValueSHA256, Value: []byte(hex.EncodeToString(sum[:]))},
+			Header{Key: HeaderValueBytes, Value: strconv.AppendInt(nil, int64(len(rec.Value)), 10)})
+	}
+	r.Headers = append(r.Headers,
+		Header{Key: HeaderException, Value: []byte(exceptionOf(err))},
+		Header{Key: HeaderMessage, Value: []byte(textOf(err))},
+		Header{Key: HeaderTopic, Value: []byte(rec.Topic)},
+		Header{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(rec.Partition), 10)},
+		Header{Key: HeaderOffset, Value: strconv.AppendInt(nil, rec.Offset, 10)},
+		Header{Key: HeaderErrorCode, Value: []byte(code)},
+		Header{Key: HeaderAttempt, Value: []byte("1")})
+	r.Headers = append(r.Headers, extra...)
+	o.send(r)
+}
+
+// send produces the record inside the open transaction. It may block when the producer's buffer is full: the buffer
+// drains by itself, so this is back-pressure and no deadlock.
+func (o *Output) send(r *kgo.Record) {
+	o.size += len(r.Key) + len(r.Value) + 64
+	o.produce(context.Background(), r, o.promise)
+}
+
+func (o *Output) fail(err error) {
+	if o.err == nil {
+		o.err = err
+	}
+}
+
+// reset makes the buffers ready for the next transaction. The caller knows that no record is in flight any more.
+func (o *Output) reset() {
+	o.bytes.reset()
+	o.records.reset()
+	clear(o.changes)
+	o.changes = o.changes[:0]
+	o.size, o.err = 0, nil
+}
+
+// drop forgets buffers that may still be in flight, instead of using them again.
+func (o *Output) drop() {
+	o.bytes, o.records, o.changes = arena{}, recordSlab{}, nil
+	o.size, o.err = 0, nil
+}
+
+func head(b []byte) []byte {
+	if len(b) > stubBytesMax {
+		return b[:stubBytesMax]
+	}
+	return b
+}
+
+// exceptionOf names the type of the innermost error: a closed set, in contrast to its text.
+func exceptionOf(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return fmt.Sprintf("%T", err)
+		}
+		err = inner
+	}
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	s := err.Error()
+	if len(s) > errorTextMax {
+		s = s[:errorTextMax]
+	}
+	return s
+}
+
+// arena hands out copies from chunks that are used again in the next transaction.
+type arena struct {
+	chunks [][]byte
+	at     int // chunk in use
+	used   int // bytes used of it
+}
+
+// copy returns a copy of b; nil stays nil and empty stays empty.
+func (a *arena) copy(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	if len(b) > arenaChunk/4 { // a large value gets memory of its own, so that chunks stay well filled
+		return append(make([]byte, 0, len(b)), b...)
+	}
+	if len(a.chunks) == 0 || a.used+len(b) > arenaChunk {
+		a.grow()
+	}
+	chunk := a.chunks[a.at]
+	dst := chunk[a.used : a.used+len(b) : a.used+len(b)]
+	copy(dst, b)
+	a.used += len(b)
+	return dst
+}
+
+func (a *arena) grow() {
+	if len(a.chunks) > 0 {
+		a.at++
+	}
+	a.used = 0
+	if a.at == len(a.chunks) {
+		a.chunks = append(a.chunks, make([]byte, arenaChunk))
+	}
+}
+
+func (a *arena) reset() {
+	if len(a.chunks) > retainedChunks {
+		clear(a.chunks[retainedChunks:])
+		a.chunks = a.chunks[:retainedChunks]
+	}
+	a.at, a.used = 0, 0
+}
+
+// recordSlab hands out zeroed records from chunks; their addresses are stable, as the producer needs.
+type recordSlab struct {
+	chunks   [][]kgo.Record
+	at, used int
+}
+
+func (s *recordSlab) next() *kgo.Record {
+	if len(s.chunks) == 0 || s.used == recordChunk {
+		if len(s.chunks) > 0 {
+			s.at++
+		}
+		s.used = 0
+		if s.at == len(s.chunks) {
+			s.chunks = append(s.chunks, make([]kgo.Record, recordChunk))
+		}
+	}
+	r := &s.chunks[s.at][s.used]
+	s.used++
+	headers := r.Headers[:0]
+	*r = kgo.Record{Headers: headers}
+	return r
+}
+
+func (s *recordSlab) reset() {
+	if len(s.chunks) > retainedChunks {
+		clear(s.chunks[retainedChunks:])
+		s.chunks = s.chunks[:retainedChunks]
+	}
+	s.at, s.used = 0, 0
+}
