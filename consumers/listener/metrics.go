@@ -1,0 +1,108 @@
+package listener
+
+import (
+	"errors"
+	"math"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"earworm/model/factor"
+)
+
+// fading is the weight that the sliding measures keep of the past at each example: a window of about a thousand.
+const fading = .999
+
+// Metrics are what all listener tasks of a process report. It is safe for concurrent use.
+type Metrics struct {
+	unidentified, updates, erased, opened prometheus.Counter
+	playlists                             *prometheus.CounterVec
+	ratings                               prometheus.Histogram
+	steps, examples                       prometheus.Counter
+
+	mu           sync.Mutex
+	loss, recall sliding
+}
+
+// sliding is an exponentially faded mean.
+type sliding struct{ sum, weight float64 }
+
+func (s *sliding) add(v float64) { s.sum, s.weight = s.sum*fading+v, s.weight*fading+1 }
+
+func (s *sliding) mean() float64 {
+	if s.weight == 0 {
+		return math.NaN()
+	}
+	return s.sum / s.weight
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
+	options := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "earworm", Subsystem: "listener", Name: name, Help: help}
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts(options(name, help)))
+	}
+	m := &Metrics{
+		unidentified: counter("events_unidentified_total", "Events without an id: they cannot be recognised when they come again."),
+		updates:      counter("song_updates_total", "Combined changes of rows sent to the song tasks."),
+		erased:       counter("erased_total", "Listeners erased."),
+		opened:       counter("playlists_opened_total", "Playlists that listeners opened."),
+		steps:        counter("training_steps_total", "First listens and explicit signals learnt."),
+		examples:     counter("prequential_examples_total", "First listens that were ranked before they were learnt."),
+		playlists: prometheus.NewCounterVec(prometheus.CounterOpts(options("playlists_total",
+			"Playlists emitted, by outcome: ready or the reason why there is none.")), []string{"outcome"}),
+		ratings: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "earworm", Subsystem: "listener", Name: "survey_rating", Help: "Answers to surveys, 1 to 5.",
+			Buckets: []float64{1, 2, 3, 4, 5},
+		}),
+	}
+	gauge := func(name, help string, s *sliding) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help)), func() float64 {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return s.mean()
+		})
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		m.unidentified, m.updates, m.erased, m.opened, m.steps, m.examples, m.playlists, m.ratings,
+		gauge("loss", "Sliding mean squared error of the learner.", &m.loss),
+		gauge("prequential_recall_at_30", "Sliding share of first listens that were among the 30 best before they were learnt.", &m.recall),
+	} {
+		errs = append(errs, reg.Register(c))
+	}
+	for _, outcome := range []string{outcomeReady, reasonInactive, reasonNoSongs} {
+		m.playlists.WithLabelValues(outcome)
+	}
+	return m, errors.Join(errs...)
+}
+
+// outcomeReady is the label of playlists with tracks.
+const outcomeReady = "ready"
+
+func (m *Metrics) playlist(reason string) {
+	if reason == "" {
+		reason = outcomeReady
+	}
+	m.playlists.WithLabelValues(reason).Inc()
+}
+
+func (m *Metrics) step(s factor.Step) {
+	m.steps.Inc()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.loss.add(float64(s.Loss))
+}
+
+func (m *Metrics) prequential(hit bool) {
+	m.examples.Inc()
+	v := 0.
+	if hit {
+		v = 1
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.recall.add(v)
+}

@@ -1,0 +1,170 @@
+package listener
+
+import (
+	"fmt"
+	"slices"
+
+	"earworm/model/calendar"
+	"earworm/model/factor"
+	"earworm/model/trend"
+	"earworm/state"
+)
+
+// heard is a history entry in memory.
+type heard struct {
+	state.HistoryEntry
+	song  factor.Key
+	dirty bool
+}
+
+// person is one listener in memory: everything that is stored of them but their old playlists.
+type person struct {
+	id      []byte // pseudonym
+	core    state.ListenerCore
+	weeks   calendar.WeekSet
+	trust   trend.Trust
+	history map[factor.Key]*heard
+	// trained lists the songs whose first listen was learnt, in the order in which that happened or, after
+	// loading, in the order of their keys: replay draws from it.
+	trained []factor.Index
+	// lists are the songs of the playlists by week, nil until the emitter needs them.
+	lists map[int32][]factor.Key
+
+	stored  bool // has a row in the store
+	dirty   bool // the core changed in this transaction
+	changed []factor.Key
+	weekly  []int32 // weeks of lists that changed
+	expired []int32 // weeks of lists to delete
+	erased  bool    // and nothing came after it
+	wiped   bool    // erased in this transaction: what is stored must go
+	// wipedZone is the zone whose index holds a listener who was erased in this transaction.
+	wipedZone string
+}
+
+// Approximate memory of a person and of one history entry, measured with 200,000 listeners.
+const (
+	personBytes = 700
+	heardBytes  = 220
+)
+
+func (p *person) bytes() int { return personBytes + heardBytes*len(p.history) }
+
+// touch marks the entry of a song for writing.
+func (p *person) touch(h *heard) {
+	if !h.dirty {
+		h.dirty = true
+		p.changed = append(p.changed, h.song)
+	}
+}
+
+// settled forgets what was to be written: it is committed.
+func (p *person) settled() {
+	for _, song := range p.changed {
+		p.history[song].dirty = false
+	}
+	p.changed, p.weekly, p.expired = p.changed[:0], nil, nil
+	p.dirty, p.stored = false, true
+	p.wiped, p.wipedZone = false, ""
+}
+
+// newPerson returns a listener of whom nothing is known.
+func newPerson(id []byte, dim int) *person {
+	p := &person{id: slices.Clone(id), history: map[factor.Key]*heard{}}
+	p.core.Vector = make([]float32, dim)
+	p.core.Discovery = -1
+	return p
+}
+
+// load reads a listener from the store, or returns a new one. Whoever has any row has a core; to look for that one is much
+// cheaper than a scan, because the store's filters know that it is not there.
+func (t *Task) load(id []byte) (*person, error) {
+	p := newPerson(id, t.params.Dim)
+	t.key = state.AppendCoreKey(t.key[:0], id)
+	core, err := t.store.Get(t.key)
+	if err != nil {
+		return nil, fmt.Errorf("loading a listener: %w", err)
+	}
+	if core == nil {
+		factor.InitRow(t.params, factor.KeyOf(factor.KindListener, id), p.core.Vector)
+		return p, nil
+	}
+	if err := p.loadCore(core, t.params.Dim); err != nil {
+		return nil, fmt.Errorf("loading a listener: %w", err)
+	}
+	t.key = state.AppendUserPrefix(t.key[:0], id)
+	err = t.store.Scan(t.key, func(key, value []byte) error {
+		k, err := state.ParseUserKey(key)
+		if err != nil {
+			return err
+		}
+		switch k.Row {
+		case state.RowCore:
+			return nil // it is there already
+		case state.RowHistory:
+			h := &heard{song: factor.Key(k.Song)}
+			if err := h.UnmarshalBinary(value); err != nil {
+				return err
+			}
+			p.history[h.song] = h
+			if h.Flags&state.FlagTrained != 0 {
+				if song, known := t.table.Lookup(h.song); known {
+					p.trained = append(p.trained, song)
+				}
+			}
+			return nil
+		default:
+			return state.ErrStop // playlists come last and are read by the emitter only
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("loading a listener: %w", err)
+	}
+	return p, nil
+}
+
+func (p *person) loadCore(value []byte, dim int) error {
+	if err := p.core.UnmarshalBinary(value); err != nil {
+		return err
+	}
+	if _, err := p.weeks.UnmarshalBinary(p.core.Weeks); err != nil {
+		return fmt.Errorf("emitted weeks: %w", err)
+	}
+	if len(p.core.Trust) > 0 {
+		if err := p.trust.UnmarshalBinary(p.core.Trust); err != nil {
+			return fmt.Errorf("trust: %w", err)
+		}
+	}
+	if len(p.core.Vector) != dim {
+		return fmt.Errorf("%w: vector of %d components, the model has %d", state.ErrRow, len(p.core.Vector), dim)
+	}
+	p.stored = true
+	return nil
+}
+
+// loadLists reads the songs of the playlists that are kept.
+func (t *Task) loadLists(p *person) error {
+	if p.lists != nil {
+		return nil
+	}
+	p.lists = map[int32][]factor.Key{}
+	err := t.store.Scan(state.AppendPlaylistPrefix(nil, p.id), func(key, value []byte) error {
+		k, err := state.ParseUserKey(key)
+		if err != nil {
+			return err
+		}
+		songs, err := state.UnmarshalSongKeys(value)
+		if err != nil {
+			return err
+		}
+		list := make([]factor.Key, len(songs))
+		for i, s := range songs {
+			list[i] = factor.Key(s)
+		}
+		p.lists[k.Week] = list
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("loading playlists of a listener: %w", err)
+	}
+	return nil
+}

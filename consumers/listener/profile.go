@@ -1,0 +1,206 @@
+package listener
+
+import (
+	"fmt"
+	"slices"
+
+	"earworm/consumers/stream"
+	"earworm/model/factor"
+	"earworm/model/rank"
+	"earworm/schemas"
+	"earworm/state"
+)
+
+// profile takes in what the users topic says of a listener. The latest word counts: profiles are absolute, so a copy does no harm.
+func (t *Task) profile(p *person, e *schemas.Event) {
+	t.mark(p)
+	c, in := &p.core, e.Profile
+	if len(in.Region) == 2 {
+		c.Region = [2]byte{in.Region[0], in.Region[1]}
+	}
+	c.Zone = in.TimeZone
+	c.Languages = slices.Clone(in.Languages)
+	c.AgeBand = in.AgeBand
+	c.OptOut = in.OptOut
+	c.Discovery = -1
+	if in.Discovery != nil {
+		c.Discovery = float32(*in.Discovery)
+	}
+}
+
+// erase forgets a listener. Their stored rows go at the end of the transaction; whatever arrives after this, even in the same
+// transaction, belongs to somebody of whom nothing is known.
+func (t *Task) erase(p *person) error {
+	t.mark(p)
+	zone := p.wipedZone
+	if p.core.ServedZone != "" {
+		zone = p.core.ServedZone
+	}
+	*p = *newPerson(p.id, t.params.Dim)
+	factor.InitRow(t.params, factor.KeyOf(factor.KindListener, p.id), p.core.Vector)
+	p.lists = map[int32][]factor.Key{} // those in the store are to be deleted
+	p.dirty, p.erased, p.wiped, p.wipedZone = true, true, true, zone
+	return nil
+}
+
+// withdraw tells readers of the playlists that a listener is gone.
+func (t *Task) withdraw(pseudonym []byte, out *stream.Output) error {
+	id, err := t.reveal.Reveal(pseudonym)
+	if err != nil {
+		return fmt.Errorf("revealing an erased listener: %w", err)
+	}
+	out.Emit(stream.Message{Topic: t.cfg.Playlists, Partition: -1, Key: id})
+	t.metrics.erased.Inc()
+	return nil
+}
+
+// write puts the changed rows of a listener into the transaction.
+func (t *Task) write(p *person, out *stream.Output) error {
+	if p.wiped {
+		if err := t.remove(p, out); err != nil || p.erased {
+			return err
+		}
+	}
+	if err := t.writeZone(p, out); err != nil {
+		return err
+	}
+	p.core.Weeks = p.weeks.AppendBinary(p.core.Weeks[:0])
+	p.core.Trust = p.trust.AppendBinary(p.core.Trust[:0])
+	t.key = state.AppendCoreKey(t.key[:0], p.id)
+	t.row = p.core.AppendBinary(t.row[:0])
+	out.Put(t.key, t.row)
+	for _, song := range p.changed {
+		t.key = state.AppendHistoryKey(t.key[:0], p.id, uint64(song))
+		t.row = p.history[song].AppendBinary(t.row[:0])
+		out.Put(t.key, t.row)
+	}
+	for _, week := range p.weekly {
+		t.songKeys = t.songKeys[:0]
+		for _, song := range p.lists[week] {
+			t.songKeys = append(t.songKeys, uint64(song))
+		}
+		t.key = state.AppendPlaylistKey(t.key[:0], p.id, week)
+		t.row = state.AppendSongKeys(t.row[:0], t.songKeys)
+		out.Put(t.key, t.row)
+	}
+	for _, week := range p.expired {
+		out.Delete(state.AppendPlaylistKey(t.key[:0], p.id, week))
+	}
+	return nil
+}
+
+// writeZone keeps the emitter's index: a listener stands under exactly one zone.
+func (t *Task) writeZone(p *person, out *stream.Output) error {
+	zone := t.zones.of(p.core.Zone, p.core.Region)
+	if zone == p.core.ServedZone {
+		return nil
+	}
+	if p.core.ServedZone != "" {
+		out.Delete(state.AppendZoneKey(t.key[:0], p.core.ServedZone, p.id))
+	}
+	p.core.ServedZone = zone
+	out.Put(state.AppendZoneKey(t.key[:0], zone, p.id), []byte{1})
+	return nil
+}
+
+// remove deletes every stored row of a listener but those that are written again in the same transaction.
+func (t *Task) remove(p *person, out *stream.Output) error {
+	var keys [][]byte
+	err := t.store.Scan(state.AppendUserPrefix(nil, p.id), func(key, _ []byte) error {
+		k, err := state.ParseUserKey(key)
+		if err != nil {
+			return err
+		}
+		if !p.rewrites(k) {
+			keys = append(keys, slices.Clone(key))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the rows to erase: %w", err)
+	}
+	for _, key := range keys {
+		out.Delete(key)
+	}
+	if p.wipedZone != "" && (p.erased || p.wipedZone != t.zones.of(p.core.Zone, p.core.Region)) {
+		out.Delete(state.AppendZoneKey(nil, p.wipedZone, p.id))
+	}
+	return nil
+}
+
+// rewrites says whether a row of an erased listener who came back is written, or deleted, in this transaction anyway.
+func (p *person) rewrites(k state.UserKey) bool {
+	if p.erased {
+		return false
+	}
+	switch k.Row {
+	case state.RowCore:
+		return true
+	case state.RowHistory:
+		return p.history[factor.Key(k.Song)] != nil
+	default:
+		return slices.Contains(p.weekly, k.Week) || slices.Contains(p.expired, k.Week)
+	}
+}
+
+// profileOf is the listener as the ranker sees them.
+func (t *Task) profileOf(p *person, now int64) rank.Listener {
+	l := rank.Listener{
+		Vector: p.core.Vector, Region: factor.Region(p.core.Region).String(), Languages: p.core.Languages,
+		Discovery: t.discovery(p), ViralAffinity: viralAffinity(p, now),
+	}
+	// An exclusion is no use of taste: whoever opted out is still never given what they banned, heard or just got.
+	for _, list := range p.lists {
+		l.Excluded = t.known(l.Excluded, list)
+	}
+	for _, artist := range p.core.Artists {
+		if row, ok := t.table.Lookup(factor.Key(artist)); ok {
+			l.ExcludedArtists = append(l.ExcludedArtists, row)
+		}
+	}
+	if p.core.OptOut {
+		l.Vector = nil // region and popularity only
+		for key := range p.history {
+			if song, ok := t.table.Lookup(key); ok {
+				l.Excluded = append(l.Excluded, song)
+			}
+		}
+		return l
+	}
+	l.History = make([]rank.Heard, 0, len(p.history))
+	for key, h := range p.history {
+		song, known := t.table.Lookup(key)
+		if !known {
+			continue
+		}
+		l.History = append(l.History, rank.Heard{
+			Song: song, Value: h.Engagement.Value, At: h.Engagement.At, Plays: int(h.Plays),
+		})
+	}
+	// Go's map order differs from run to run: the same listener must get the same list.
+	slices.SortFunc(l.History, func(a, b rank.Heard) int { return int(a.Song) - int(b.Song) })
+	return l
+}
+
+func (t *Task) discovery(p *person) float64 {
+	if p.core.Discovery >= 0 {
+		return float64(p.core.Discovery)
+	}
+	return t.cfg.Discovery
+}
+
+// viralAffinity is the mean of Beta(1 + completions, 3 + skips) of songs on trend (models.md B.7).
+func viralAffinity(p *person, now int64) float64 {
+	likes, skips := p.core.ViralLikes.Read(now, skipHalfLife), p.core.ViralSkips.Read(now, skipHalfLife)
+	return (1 + likes) / (4 + likes + skips)
+}
+
+// known appends the songs of a list that the table has: of the others there is nothing to exclude.
+func (t *Task) known(dst []factor.Index, list []factor.Key) []factor.Index {
+	for _, key := range list {
+		if song, ok := t.table.Lookup(key); ok {
+			dst = append(dst, song)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,35 @@
+package song
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are what all song tasks of a process report. It is safe for concurrent use.
+type Metrics struct {
+	rows    prometheus.Gauge
+	bounded prometheus.Counter
+	trends  *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		rows: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "earworm", Subsystem: "song", Name: "rows", Help: "Factor rows owned by the tasks of this process.",
+		}),
+		bounded: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "earworm", Subsystem: "song", Name: "changes_bounded_total",
+			Help: "Combined changes that were shortened or refused because they were too large or not finite.",
+		}),
+		trends: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "earworm", Subsystem: "song", Name: "trends_total", Help: "Trend records by status.",
+		}, []string{"status"}),
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.rows, m.bounded, m.trends} {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
+}

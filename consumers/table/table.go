@@ -1,0 +1,178 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"earworm/consumers/stream"
+	"earworm/model/decay"
+	"earworm/model/factor"
+	"earworm/schemas"
+	"earworm/state"
+)
+
+// Config names the topics.
+type Config struct {
+	SongFactors, Catalog string
+	ClientOptions        []kgo.Opt
+}
+
+// Validate reports every problem.
+func (c Config) Validate() error {
+	if c.SongFactors == "" || c.Catalog == "" {
+		return errors.New("table: song factors and catalogue topics must be named")
+	}
+	return nil
+}
+
+// Deps are what the role needs from its process.
+type Deps struct {
+	Table      *factor.Table
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Table follows both topics. Make it with New and run it once.
+type Table struct {
+	cfg      Config
+	table    *factor.Table
+	log      *slog.Logger
+	decoder  *schemas.Decoder
+	follower *stream.Follower
+	rows     atomic.Int64
+	metrics  *metrics
+
+	row  schemas.FactorRow
+	song schemas.Song
+}
+
+// New validates and starts nothing.
+func New(cfg Config, deps Deps) (*Table, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	decoder, err := schemas.NewDecoder(schemas.DecoderConfig{})
+	if err != nil {
+		return nil, fmt.Errorf("table: %w", err)
+	}
+	t := &Table{cfg: cfg, table: deps.Table, log: deps.Logger, decoder: decoder}
+	if t.metrics, err = newMetrics(deps.Registerer, deps.Table); err != nil {
+		return nil, err
+	}
+	t.follower, err = stream.NewFollower(stream.FollowerConfig{
+		Topics: []string{cfg.SongFactors, cfg.Catalog}, ClientOptions: cfg.ClientOptions, Logger: deps.Logger,
+		OnBatch: t.load,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("table: %w", err)
+	}
+	return t, nil
+}
+
+// Run follows until ctx ends, which is no error.
+func (t *Table) Run(ctx context.Context) error { return t.follower.Run(ctx) }
+
+// CaughtUp is closed when everything that was published before Run is in the table.
+func (t *Table) CaughtUp() <-chan struct{} { return t.follower.CaughtUp() }
+
+// Ready reports whether the table has caught up.
+func (t *Table) Ready() (ready bool, reason string) {
+	select {
+	case <-t.CaughtUp():
+		return true, ""
+	default:
+		return false, fmt.Sprintf("table: %d rows read, still catching up", t.rows.Load())
+	}
+}
+
+func (t *Table) load(records []stream.Record) error {
+	for i := range records {
+		rec := &records[i]
+		if rec.Topic == t.cfg.Catalog {
+			t.describe(rec)
+		} else {
+			t.loadRow(rec)
+		}
+	}
+	t.rows.Add(int64(len(records)))
+	return nil
+}
+
+// loadRow takes in a factor row. Keys of another family are a song task's own business.
+func (t *Table) loadRow(rec *stream.Record) {
+	if _, _, err := state.ParseFactorKey(rec.Key); err != nil || len(rec.Value) == 0 {
+		return
+	}
+	if err := t.row.UnmarshalBinary(rec.Value); err != nil {
+		t.skip(rec, err)
+		return
+	}
+	t.table.Load(published(&t.row))
+	t.metrics.loaded.Inc()
+}
+
+// describe takes in a song of the catalogue. A removed song stays in the table: listeners' histories refer to it.
+func (t *Table) describe(rec *stream.Record) {
+	if rec.Value == nil {
+		return
+	}
+	headers := make([]schemas.Header, 0, len(rec.Headers))
+	for _, h := range rec.Headers {
+		headers = append(headers, schemas.Header{Key: h.Key, Value: h.Value})
+	}
+	if err := t.decoder.DecodeSong(&t.song, rec.Key, rec.Value, headers); err != nil {
+		t.skip(rec, err)
+		return
+	}
+	s := &t.song
+	t.table.Describe(t.table.Song(string(s.ID)), factor.Meta{
+		Title: s.Title, Artist: s.Artist, Album: s.Album, Genres: s.Genres, Language: s.Language,
+		ReleasedAt: s.ReleasedAt, DurationMs: s.DurationMs, Tempo: s.Tempo, Energy: s.Energy,
+	})
+	t.metrics.described.Inc()
+}
+
+// skip counts a record that does not decode. It stays in its compacted topic, so nothing is lost by not moving it.
+func (t *Table) skip(rec *stream.Record, err error) {
+	t.metrics.skipped.Inc()
+	t.log.Warn("skipping a record of the table", slog.String("topic", rec.Topic),
+		slog.Int("partition", int(rec.Partition)), slog.Int64("offset", rec.Offset), slog.Any("error", err))
+}
+
+// published translates the wire's row for the model.
+func published(r *schemas.FactorRow) factor.Published {
+	p := factor.Published{
+		Kind: factor.Kind(r.Kind), ID: string(r.ID), Vector: r.Vector, Bias: r.Bias,
+		FirstAt: r.FirstAt, LastAt: r.LastAt,
+		Popularity: factor.Popularity{
+			Total: float64(r.Plays),
+			Day:   decay.Counter{Value: r.Popularity.Value1d, At: r.Popularity.At},
+			Week:  decay.Counter{Value: r.Popularity.Value7d, At: r.Popularity.At},
+			Month: decay.Counter{Value: r.Popularity.Value28d, At: r.Popularity.At},
+		},
+	}
+	for _, a := range r.Acks {
+		p.Acks = append(p.Acks, factor.Origin{Partition: a.Partition, Seq: a.Seq})
+	}
+	for _, l := range r.Listeners {
+		p.Popularity.Regions = append(p.Popularity.Regions, factor.RegionCount{
+			Region: factor.Region(l.Region), Week: decay.Counter{Value: l.Value7d, At: l.At},
+		})
+	}
+	for _, f := range r.Trend {
+		status := factor.TrendOngoing
+		if f.Quarantined {
+			status = factor.TrendQuarantined
+		}
+		p.Trend.Regions = append(p.Trend.Regions, factor.RegionTrend{
+			Region: factor.Region(f.Region), Status: status, StartedAt: f.StartedAt, Score: f.Score,
+		})
+	}
+	return p
+}
