@@ -1,0 +1,207 @@
+package service
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"earworm/consumers/ingest"
+	"earworm/consumers/listener"
+	"earworm/consumers/song"
+	"earworm/consumers/stream"
+	"earworm/internal/config"
+	"earworm/internal/pseudonym"
+	"earworm/model/factor"
+	"earworm/model/trend"
+	"earworm/schemas"
+	"earworm/state"
+)
+
+// Topics returns the names of the topics under the configuration.
+func Topics(cfg config.Config) schemas.Topics {
+	t := schemas.NewTopics(cfg.App)
+	for key, name := range cfg.Topics.Overrides() {
+		for _, topic := range []struct {
+			key string
+			dst *string
+		}{
+			{"events", &t.Events},
+			{"catalog", &t.Catalog},
+			{"users", &t.Users},
+			{"listens", &t.Listens},
+			{"listener_changelog", &t.ListenerChangelog},
+			{"song_updates", &t.SongUpdates},
+			{"song_factors", &t.SongFactors},
+			{"ticks", &t.Ticks},
+			{"playlists", &t.Playlists},
+			{"patches", &t.Patches},
+			{"trends", &t.Trends},
+			{"metrics", &t.Metrics},
+			{"dead_letters", &t.DeadLetters},
+		} {
+			if topic.key == key {
+				*topic.dst = name
+			}
+		}
+	}
+	return t
+}
+
+// Partitions returns P, the number of partitions of the internal topics.
+func Partitions(cfg config.Config) int32 {
+	return int32(cfg.Topics.Partitions) //nolint:gosec // config bounds it to 4096
+}
+
+// specs translates how the topics must be for the runtime.
+func specs(cfg config.Config, topics schemas.Topics) []stream.TopicSpec {
+	millis := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+	all := topics.Specs()
+	out := make([]stream.TopicSpec, 0, len(all))
+	for _, s := range all {
+		spec := stream.TopicSpec{
+			Name: s.Name, Partitions: s.Partitions(Partitions(cfg)), Cleanup: string(s.Cleanup),
+			Replication: int16(cfg.Topics.ReplicationFactor), //nolint:gosec // config bounds it to 32
+			Any:         s.Rule == schemas.PartitionsAny, Configs: map[string]string{},
+		}
+		for key, d := range map[string]time.Duration{
+			"retention.ms": s.Retention, "delete.retention.ms": s.DeleteRetention,
+			"max.compaction.lag.ms": s.MaxCompactionLag, "min.compaction.lag.ms": s.MinCompactionLag,
+		} {
+			if d > 0 {
+				spec.Configs[key] = millis(d)
+			}
+		}
+		out = append(out, spec)
+	}
+	return out
+}
+
+// KafkaOptions returns the options of a client for the configuration's cluster.
+func KafkaOptions(cfg config.Config) (stream.Options, error) {
+	options, err := stream.ClientOptions(KafkaConfig(cfg.Kafka))
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return options, nil
+}
+
+// KafkaConfig translates the Kafka section.
+func KafkaConfig(k config.Kafka) stream.KafkaConfig {
+	return stream.KafkaConfig{
+		Brokers: k.Brokers, ClientID: k.ClientID, Compression: k.Compression,
+		Properties: map[string]string{"fetch.max.bytes": strconv.FormatInt(int64(k.FetchMaxBytes), 10)},
+		TLS: stream.TLSConfig{
+			Enabled: k.TLS.Enabled, CAFile: k.TLS.CAFile, CertFile: k.TLS.CertFile, KeyFile: k.TLS.KeyFile,
+			InsecureSkipVerify: k.TLS.InsecureSkipVerify,
+		},
+		SASL: stream.SASLConfig{Mechanism: k.SASL.Mechanism, Username: k.SASL.Username, Password: k.SASL.Password.Reveal()},
+	}
+}
+
+// learnParams applies what is set over the model's defaults.
+func learnParams(l config.Learn) factor.Params {
+	p := factor.DefaultParams()
+	whole := func(dst *int, v int) {
+		if v != 0 {
+			*dst = v
+		}
+	}
+	fraction := func(dst *float32, v float64) {
+		if v != 0 {
+			*dst = float32(v)
+		}
+	}
+	whole(&p.Dim, l.Dim)
+	whole(&p.Negatives, l.Negatives)
+	whole(&p.Replays, l.Replays)
+	whole(&p.PoolSize, l.PoolSize)
+	fraction(&p.UserStep, l.UserStep)
+	fraction(&p.SongStep, l.SongStep)
+	fraction(&p.BiasStep, l.BiasStep)
+	fraction(&p.GenreScale, l.GenreScale)
+	fraction(&p.Regularisation, l.Regularisation)
+	fraction(&p.InitScale, l.InitScale)
+	fraction(&p.ErrorClip, l.ErrorClip)
+	return p
+}
+
+// trendParams applies what is set over the model's defaults.
+func trendParams(t config.Trend) trend.Params {
+	p := trend.DefaultParams()
+	if t.FastHalfLife != 0 {
+		p.FastHalfLife = t.FastHalfLife
+	}
+	if t.SlowHalfLife != 0 {
+		p.SlowHalfLife = t.SlowHalfLife
+	}
+	for _, f := range []struct {
+		dst *float64
+		v   float64
+	}{
+		{&p.Psi, t.Noise}, {&p.FalseDiscovery, t.FalseShare}, {&p.MinRatio, t.MinRatio}, {&p.MinListeners, t.MinListeners},
+	} {
+		if f.v != 0 {
+			*f.dst = f.v
+		}
+	}
+	return p
+}
+
+func ingestConfig(cfg config.Config, topics schemas.Topics) ingest.Config {
+	return ingest.Config{
+		Events: topics.Events, Users: topics.Users, Listens: topics.Listens, Aliases: cfg.Ingest.Aliases,
+		MaxBytes: int(cfg.Ingest.MaxEventBytes), FutureClamp: cfg.Ingest.FutureClamp, FutureReject: cfg.Ingest.FutureReject,
+	}
+}
+
+func listenerConfig(cfg config.Config, topics schemas.Topics) listener.Config {
+	c := listener.Default()
+	c.App = cfg.App
+	c.Listens, c.Ticks, c.SongUpdates = topics.Listens, topics.Ticks, topics.SongUpdates
+	c.Playlists, c.DeadLetters = topics.Playlists, topics.DeadLetters
+	c.DedupeWindow, c.ActiveFor = cfg.Listener.DedupeWindow, cfg.Listener.ActiveFor
+	c.SessionGap, c.TasteHalfLife = cfg.Listener.SessionGap, cfg.Listener.TasteHalfLife
+	c.CacheBytes = int(cfg.Listener.CacheBytes) / cfg.Topics.Partitions
+	c.Hour, c.Zone, c.Chunk = cfg.Emit.Hour, cfg.Emit.Zone, cfg.Emit.Chunk
+	// All tasks of a process may emit in one transaction: together they take at most an eighth of its timeout.
+	c.ChunkTime = max(cfg.Kafka.TransactionTimeout/8*stream.DefaultWorkers/time.Duration(cfg.Topics.Partitions), 10*time.Millisecond)
+	c.Discovery, c.Memory, c.CatchUp = cfg.Emit.Discovery, cfg.Emit.Memory, cfg.Emit.CatchUp
+	c.Playlist.Length, c.Playlist.ArtistCap = cfg.Emit.Length, cfg.Emit.ArtistCap
+	c.Playlist.TrendSlots, c.Playlist.ExploreSlots = cfg.Emit.TrendSlots, cfg.Emit.ExploreSlots
+	c.Seed = uint64(cfg.Learn.Seed) //nolint:gosec // any bits are a seed
+	c.Learn, c.Trend = learnParams(cfg.Learn), trendParams(cfg.Trend)
+	c.Rank.Negatives = float64(c.Learn.Negatives)
+	return c
+}
+
+func songConfig(cfg config.Config, topics schemas.Topics) song.Config {
+	c := song.Default()
+	c.App, c.SongUpdates, c.Trends, c.Interval = cfg.App, topics.SongUpdates, topics.Trends, cfg.Trend.Interval
+	c.Learn, c.Trend = learnParams(cfg.Learn), trendParams(cfg.Trend)
+	return c
+}
+
+// stateConfig dates what it writes with the process's clock.
+func stateConfig(s config.State, now func() time.Time) state.Config {
+	c := state.Default()
+	c.Dir, c.Now = s.Dir, now
+	c.CacheBytes, c.MemTableBytes = int64(s.CacheBytes), int64(s.MemtableBytes)
+	c.MinFreeBytes = int64(s.LowDiskBytes)
+	if s.LowDiskBytes == 0 {
+		c.MinFreeBytes, c.MinFreePercent = -1, -1
+	}
+	return c
+}
+
+// mapper reads the pseudonym keys.
+func mapper(i config.Ingest) (*pseudonym.Mapper, error) {
+	keys := i.PseudonymKey.Reveal()
+	if keys == "" {
+		return &pseudonym.Mapper{}, nil
+	}
+	m, err := pseudonym.Parse([]byte(keys))
+	if err != nil {
+		return nil, fmt.Errorf("ingest.pseudonym_key: %w", err)
+	}
+	return m, nil
+}
