@@ -1,0 +1,14 @@
+//go:build synctests
+
+package sim_test
+
+import (
+	"flag"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+var seedFlag = flag.Uint64("seed", 1, "seed of the events and of the fault plan")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
