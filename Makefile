@@ -1,0 +1,134 @@
+# Every target works on a machine that has only Go, make and bash; those that need more say so.
+# `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+GOLANGCI_VERSION := v2.15.0
+COMPOSE_VERSION := v2.16.2
+BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
+
+GOBIN := $(shell go env GOPATH)/bin
+# One name per version: another project's golangci-lint is neither used nor overwritten.
+GOLANGCI := $(GOBIN)/golangci-lint-$(GOLANGCI_VERSION)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+
+# What the tests with the race detector cover: whatever runs more than one goroutine.
+RACE := ./consumers/... ./state/... ./model/factor/... ./internal/...
+FUZZTIME ?= 30s
+SEED ?= 1
+BASE ?= HEAD~1
+COUNT ?= 10
+BENCHFLAGS ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/earworm, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/earworm ./cmd/earworm
+
+.PHONY: test
+test: ## all tests, shuffled
+	go test -shuffle=on ./...
+
+.PHONY: race
+race: ## tests of the concurrent packages with the race detector
+	go test -race $(RACE)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME
+	.ci/targets fuzz | while read -r package name; do go test -run '^$$' -fuzz "^$$name\$$" -fuzztime '$(FUZZTIME)' "$$package"; done
+
+.PHONY: sim
+sim: ## tests in virtual time, with SEED
+	packages=$$(.ci/targets tag synctests); test -n "$$packages"; go test -count=1 -tags synctests -timeout 15m $$packages $(if $(filter-out 1,$(SEED)),-args -seed $(SEED))
+
+.PHONY: crash
+crash: ## tests that kill processes and cut writes
+	packages=$$(.ci/targets tag crash); test -n "$$packages"; go test -count=1 -tags crash -timeout 15m $$packages
+
+.PHONY: test-kafka
+test-kafka: ## end-to-end tests on a real Apache Kafka (needs Java 17 and Maven, or EARWORM_TEST_KAFKA)
+	packages=$$(.ci/targets tag kafka); test -n "$$packages"; go test -count=1 -tags kafka -timeout 20m -v $$packages
+
+.PHONY: cover
+cover: ## coverage by package; cover.html has the lines
+	go test -coverprofile=cover.out ./...
+	go tool cover -html=cover.out -o cover.html
+
+.PHONY: bench
+bench: ## every short benchmark COUNT times, into bench.txt; bench-throughput has the long ones
+	go test -short -run '^$$' -bench . -benchmem -count $(COUNT) ./... | tee bench.txt
+
+.PHONY: bench-throughput
+bench-throughput: build ## the figures of docs/benchmarks/throughput.md: the whole path, with latency, playlists and restore
+	uptime
+	GOMAXPROCS=2 bin/earworm bench --listeners 200000 --rate 20000 --restore $(BENCHFLAGS)
+	GOMAXPROCS=2 bin/earworm bench --listeners 20000 --emit $(BENCHFLAGS)
+	GOMAXPROCS=2 go test -run '^$$' -bench ListenerTask -benchtime 1x ./internal/bench
+	uptime
+
+.PHONY: benchcmp
+benchcmp: ## compares the benchmarks of BASE and of the work tree
+	dir=$$(mktemp -d); trap 'git worktree remove --force "$$dir/base"; rm -rf "$$dir"' EXIT; \
+	git worktree add --quiet --detach "$$dir/base" '$(BASE)'; \
+	(cd "$$dir/base" && go test -short -run '^$$' -bench . -benchmem -count $(COUNT) ./...) > "$$dir/base.txt"; \
+	go test -short -run '^$$' -bench . -benchmem -count $(COUNT) ./... > "$$dir/new.txt"; \
+	go run golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION) "$$dir/base.txt" "$$dir/new.txt"
+
+$(GOLANGCI):
+	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	GOBIN="$$dir" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION); \
+	mkdir -p '$(GOBIN)'; mv "$$dir/golangci-lint" '$@'
+
+.PHONY: lint
+lint: $(GOLANGCI) ## golangci-lint, built from source once
+	$(GOLANGCI) run --allow-parallel-runners ./...
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## formats all Go files
+	$(GOLANGCI) fmt ./...
+
+.PHONY: fmt-check
+fmt-check: $(GOLANGCI)
+	$(GOLANGCI) fmt --diff ./...
+
+.PHONY: vet
+vet: ## go vet of every build: each set of tags must compile
+	for tags in '' invariants synctests crash negativecontrol kafka; do go vet -tags "$$tags" ./...; done
+
+.PHONY: tidy-check
+tidy-check: ## go.mod and go.sum are tidy and what was downloaded is what they say
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: generate-check
+generate-check: ## generated references are current
+	go test -run 'Current|Reference' ./internal/config ./schemas
+
+.PHONY: compose-check
+compose-check: ## docker-compose.yml is valid: by docker compose, else by the library it is made of
+	if docker compose version >/dev/null 2>&1; then docker compose config --quiet; \
+	else go run github.com/compose-spec/compose-go/v2/cmd@$(COMPOSE_VERSION) docker-compose.yml >/dev/null; fi
+
+.PHONY: check
+check: fmt-check tidy-check generate-check compose-check lint vet test race sim crash ## all that a change must pass
+
+.PHONY: demo
+demo: ## the demo: an embedded broker, a simulated world, a playlist
+	go run ./cmd/earworm demo
+
+.PHONY: e2e
+e2e: test-kafka ## the end-to-end test on a real Apache Kafka
+
+.PHONY: up
+up: ## Kafka, earworm, Prometheus and Grafana in containers (needs Docker)
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## stops them; their data stays
+	docker compose down
