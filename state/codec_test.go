@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
@@ -120,37 +119,6 @@ func FuzzHistoryEntry(f *testing.F) {
 			t.Errorf("%x decodes, but is spelt %x", b, again)
 		}
 	})
-}
-
-// TestRememberedForgetsHonestly plays random events against a naive twin: an id is known, or its time is below the horizon.
-func TestRememberedForgetsHonestly(t *testing.T) {
-	rng := rand.New(rand.NewPCG(*seed, 23))
-	var r Remembered
-	all := map[uint64]uint32{}
-	for id := range uint64(3 * maxRemembered) {
-		at := uint32(id/2) + rng.Uint32N(200)
-		all[id] = at
-		r.Remember(id, at)
-		if rng.IntN(500) == 0 {
-			r.Forget(at - min(at, rng.Uint32N(1000)))
-		}
-		if len(r.IDs) > maxRemembered || len(r.IDs) != len(r.Times) {
-			t.Fatalf("seed %d: %d ids, %d times", *seed, len(r.IDs), len(r.Times))
-		}
-	}
-	known := map[uint64]bool{}
-	for _, id := range r.IDs {
-		known[id] = true
-	}
-	for id, at := range all {
-		if !known[id] && at >= r.Horizon {
-			t.Errorf("seed %d: id %d at %d was forgotten, the horizon is %d", *seed, id, at, r.Horizon)
-		}
-	}
-	horizon := r.Horizon
-	if r.Forget(0); r.Horizon != horizon {
-		t.Error("forgetting nothing moved the horizon")
-	}
 }
 
 func TestDecodingIntoUsedRowsDoesNotAllocate(t *testing.T) {

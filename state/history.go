@@ -2,7 +2,6 @@ package state
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"earworm/model/decay"
 )
@@ -18,8 +17,8 @@ const (
 	FlagTrained             // the first listen was learnt
 )
 
-// maxRemembered bounds the event ids that one row keeps: two days of one song, played over and over.
-const maxRemembered = 4096
+// MaxRemembered bounds the event ids that one row keeps: two days of one song, played over and over.
+const MaxRemembered = 4096
 
 // Remembered holds the hashes of the event ids that a row has seen, and the time below which it has forgotten some.
 type Remembered struct {
@@ -27,30 +26,6 @@ type Remembered struct {
 	Times []uint32 // event times, Unix seconds; as long as IDs
 	// Horizon is the time, in Unix seconds, below which ids were forgotten: an older event may be a copy.
 	Horizon uint32
-}
-
-// Remember adds an id. The oldest half gives way when there are too many.
-func (r *Remembered) Remember(id uint64, at uint32) {
-	if len(r.IDs) >= maxRemembered {
-		times := slices.Clone(r.Times)
-		slices.Sort(times)
-		r.Forget(times[len(times)/2] + 1)
-	}
-	r.IDs, r.Times = append(r.IDs, id), append(r.Times, at)
-}
-
-// Forget drops ids older than a time, in Unix seconds. The horizon moves only if there were any.
-func (r *Remembered) Forget(before uint32) {
-	kept := 0
-	for i, at := range r.Times {
-		if at >= before {
-			r.IDs[kept], r.Times[kept] = r.IDs[i], at
-			kept++
-		}
-	}
-	if kept < len(r.IDs) {
-		r.IDs, r.Times, r.Horizon = r.IDs[:kept], r.Times[:kept], max(r.Horizon, before)
-	}
 }
 
 func (r *Remembered) appendBinary(dst []byte) []byte {
@@ -65,7 +40,7 @@ func (r *Remembered) appendBinary(dst []byte) []byte {
 
 func (r *Remembered) read(in *reader) {
 	r.Horizon = uint32(in.bounded(1<<32-1, "horizon is out of range")) //nolint:gosec // bounded
-	n := in.count(maxRemembered, 12)
+	n := in.count(MaxRemembered, 12)
 	r.IDs, r.Times = resize(r.IDs, n), resize(r.Times, n)
 	for i := range n {
 		r.IDs[i], r.Times[i] = in.uint64(), in.uint32()

@@ -60,42 +60,44 @@ func (t *Task) fold(p *person, e *schemas.Event) (stream.Outcome, error) {
 		return t.applyWithoutSong(p, e), nil
 	}
 	key := factor.KeyOf(factor.KindSong, e.Song)
-	h := p.history[key]
-	if h == nil {
-		h = &heard{song: key}
+	n, known := p.history.find(key)
+	if !known { // nothing is remembered of it, so the event is new and not too late
+		n = p.history.add(heard{song: key})
 	}
-	if outcome := t.admit(&h.Remembered, p, e); outcome != stream.OutcomeApplied {
+	if outcome := t.admit(p, &p.history.entries[n].recall, n, e); outcome != stream.OutcomeApplied {
 		return outcome, nil
 	}
-	p.history[key] = h
 	t.remember(p, e)
-	p.touch(h)
-	t.hear(p, h, t.table.SongOf(e.Song), e)
+	h := p.touch(n)
+	if h.row == factor.None {
+		h.row = t.table.SongOf(e.Song)
+	}
+	t.hear(p, h, h.row, e)
 	return stream.OutcomeApplied, nil
 }
 
 // admit decides whether the event is new, and remembers its id.
-func (t *Task) admit(r *state.Remembered, p *person, e *schemas.Event) stream.Outcome {
+func (t *Task) admit(p *person, r *recall, of uint32, e *schemas.Event) stream.Outcome {
 	seconds := uint32(e.At / 1000) //nolint:gosec // schemas bounds the year to 2000..2100
 	if e.ID.IsZero() {
 		t.metrics.unidentified.Inc()
 		return stream.OutcomeApplied
 	}
 	id := xxhash.Sum64(e.ID[:])
-	if slices.Contains(r.IDs, id) {
+	if p.history.knows(r, of, id) {
 		return stream.OutcomeDuplicate
 	}
-	if seconds < r.Horizon {
+	if seconds < r.horizon {
 		return stream.OutcomeTooLate
 	}
 	newest := max(p.core.LastAt, e.At)
-	r.Forget(uint32(max(0, (newest-t.cfg.DedupeWindow.Milliseconds())/1000))) //nolint:gosec // as above
-	if seconds < r.Horizon {
+	p.history.forget(r, of, uint32(max(0, (newest-t.cfg.DedupeWindow.Milliseconds())/1000))) //nolint:gosec // as above
+	if seconds < r.horizon {
 		// Forgetting moved the horizon past this event: it is the first we see of it, and it is too old to be remembered. It
 		// is applied, and a copy of it will be refused as too late.
 		return stream.OutcomeApplied
 	}
-	r.Remember(id, seconds)
+	p.history.remember(r, of, id, seconds)
 	return stream.OutcomeApplied
 }
 
@@ -290,7 +292,7 @@ func (t *Task) prequential(p *person, song factor.Index, now int64) {
 
 // applyWithoutSong handles events about no song: opened playlists, surveys, onboarding answers, bans of artists.
 func (t *Task) applyWithoutSong(p *person, e *schemas.Event) stream.Outcome {
-	if outcome := t.admit(&p.core.Remembered, p, e); outcome != stream.OutcomeApplied {
+	if outcome := t.admit(p, &p.recall, noSong, e); outcome != stream.OutcomeApplied {
 		return outcome
 	}
 	t.remember(p, e)

@@ -50,7 +50,7 @@ func (t *Task) Inspect(pseudonym []byte) (*Inspection, error) {
 	c := &p.core
 	out := &Inspection{
 		Events: c.Events, Chain: fmt.Sprintf("%016x", c.Chain), Zone: c.ServedZone, Languages: c.Languages,
-		OptOut: c.OptOut, Songs: len(p.history), Vector: c.Vector, Heard: []HeardSong{},
+		OptOut: c.OptOut, Songs: len(p.history.entries), Vector: c.Vector, Heard: []HeardSong{},
 		SkipShare: c.Skips.Read(c.LastAt, skipHalfLife) / max(1, c.Plays.Read(c.LastAt, skipHalfLife)),
 		Counts:    map[string]int{"trained": len(p.trained), "banned_artists": len(c.Artists)},
 	}
@@ -63,14 +63,15 @@ func (t *Task) Inspect(pseudonym []byte) (*Inspection, error) {
 	for week := range p.weeks.All() {
 		out.Weeks = append(out.Weeks, week.String())
 	}
-	for key, h := range p.history {
+	for i := range p.history.entries {
+		h := &p.history.entries[i]
 		song := HeardSong{
 			Plays: h.Plays, Engagement: h.Engagement.Read(c.LastAt, decay.HalfLife(t.cfg.TasteHalfLife)), Liked: h.Flags&state.FlagLiked != 0, Banned: h.Flags&state.FlagBanned != 0,
 		}
 		if h.LastAt != 0 {
 			song.LastAt = at(h.LastAt).Format(timeLayout)
 		}
-		if index, ok := t.table.Lookup(key); ok {
+		if index, ok := t.songOf(h); ok {
 			song.Song, song.Title = t.table.ID(index), t.table.Meta(index).Title
 		}
 		out.Heard = append(out.Heard, song)

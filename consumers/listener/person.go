@@ -10,57 +10,52 @@ import (
 	"earworm/state"
 )
 
-// heard is a history entry in memory.
-type heard struct {
-	state.HistoryEntry
-	song  factor.Key
-	dirty bool
-}
-
 // person is one listener in memory: everything that is stored of them but their old playlists.
 type person struct {
-	id      []byte // pseudonym
-	core    state.ListenerCore
+	id      []byte             // pseudonym
+	core    state.ListenerCore // but Weeks, Trust and Remembered, which are filled in for writing
+	recall  recall             // ids of events about no song
 	weeks   calendar.WeekSet
 	trust   trend.Trust
-	history map[factor.Key]*heard
+	history history
 	// trained lists the songs whose first listen was learnt, in the order in which that happened or, after
 	// loading, in the order of their keys: replay draws from it.
 	trained []factor.Index
 	// lists are the songs of the playlists by week, nil until the emitter needs them.
 	lists map[int32][]factor.Key
 
-	stored  bool // has a row in the store
-	dirty   bool // the core changed in this transaction
-	changed []factor.Key
-	weekly  []int32 // weeks of lists that changed
-	expired []int32 // weeks of lists to delete
-	erased  bool    // and nothing came after it
-	wiped   bool    // erased in this transaction: what is stored must go
+	stored  bool     // has a row in the store
+	dirty   bool     // the core changed in this transaction
+	changed []uint32 // positions in history
+	weekly  []int32  // weeks of lists that changed
+	expired []int32  // weeks of lists to delete
+	erased  bool     // and nothing came after it
+	wiped   bool     // erased in this transaction: what is stored must go
 	// wipedZone is the zone whose index holds a listener who was erased in this transaction.
 	wipedZone string
 }
 
-// Approximate memory of a person and of one history entry, measured with 200,000 listeners.
-const (
-	personBytes = 700
-	heardBytes  = 220
-)
+// personBytes is the memory of a person without a history: the struct, the id, the vector and the place in the map of people.
+const personBytes = 1000
 
-func (p *person) bytes() int { return personBytes + heardBytes*len(p.history) }
+func (p *person) bytes() int {
+	return personBytes + p.history.bytes() + 4*cap(p.trained) + 4*cap(p.changed)
+}
 
-// touch marks the entry of a song for writing.
-func (p *person) touch(h *heard) {
+// touch marks a song for writing and returns it.
+func (p *person) touch(n uint32) *heard {
+	h := &p.history.entries[n]
 	if !h.dirty {
 		h.dirty = true
-		p.changed = append(p.changed, h.song)
+		p.changed = append(p.changed, n)
 	}
+	return h
 }
 
 // settled forgets what was to be written: it is committed.
 func (p *person) settled() {
-	for _, song := range p.changed {
-		p.history[song].dirty = false
+	for _, n := range p.changed {
+		p.history.entries[n].dirty = false
 	}
 	p.changed, p.weekly, p.expired = p.changed[:0], nil, nil
 	p.dirty, p.stored = false, true
@@ -69,7 +64,7 @@ func (p *person) settled() {
 
 // newPerson returns a listener of whom nothing is known.
 func newPerson(id []byte, dim int) *person {
-	p := &person{id: slices.Clone(id), history: map[factor.Key]*heard{}}
+	p := &person{id: slices.Clone(id)}
 	p.core.Vector = make([]float32, dim)
 	p.core.Discovery = -1
 	return p
@@ -101,13 +96,12 @@ func (t *Task) load(id []byte) (*person, error) {
 		case state.RowCore:
 			return nil // it is there already
 		case state.RowHistory:
-			h := &heard{song: factor.Key(k.Song)}
-			if err := h.UnmarshalBinary(value); err != nil {
+			if err := t.entry.UnmarshalBinary(value); err != nil {
 				return err
 			}
-			p.history[h.song] = h
-			if h.Flags&state.FlagTrained != 0 {
-				if song, known := t.table.Lookup(h.song); known {
+			n := p.history.restoreEntry(factor.Key(k.Song), &t.entry)
+			if t.entry.Flags&state.FlagTrained != 0 {
+				if song, known := t.songOf(&p.history.entries[n]); known {
 					p.trained = append(p.trained, song)
 				}
 			}
@@ -137,8 +131,18 @@ func (p *person) loadCore(value []byte, dim int) error {
 	if len(p.core.Vector) != dim {
 		return fmt.Errorf("%w: vector of %d components, the model has %d", state.ErrRow, len(p.core.Vector), dim)
 	}
+	p.history.restore(&p.recall, noSong, &p.core.Remembered)
+	p.core.Weeks, p.core.Trust, p.core.Remembered = nil, nil, state.Remembered{}
 	p.stored = true
 	return nil
+}
+
+// songOf returns the row of a song that was heard, and whether the table has it.
+func (t *Task) songOf(h *heard) (factor.Index, bool) {
+	if h.row == factor.None {
+		h.row, _ = t.table.Lookup(h.song)
+	}
+	return h.row, h.row != factor.None
 }
 
 // loadLists reads the songs of the playlists that are kept.

@@ -64,14 +64,13 @@ func (t *Task) write(p *person, out *stream.Output) error {
 	if err := t.writeZone(p, out); err != nil {
 		return err
 	}
-	p.core.Weeks = p.weeks.AppendBinary(p.core.Weeks[:0])
-	p.core.Trust = p.trust.AppendBinary(p.core.Trust[:0])
 	t.key = state.AppendCoreKey(t.key[:0], p.id)
-	t.row = p.core.AppendBinary(t.row[:0])
+	t.row = t.appendCore(t.row[:0], p)
 	out.Put(t.key, t.row)
-	for _, song := range p.changed {
-		t.key = state.AppendHistoryKey(t.key[:0], p.id, uint64(song))
-		t.row = p.history[song].AppendBinary(t.row[:0])
+	for _, n := range p.changed {
+		p.history.exportEntry(n, &t.entry)
+		t.key = state.AppendHistoryKey(t.key[:0], p.id, uint64(p.history.entries[n].song))
+		t.row = t.entry.AppendBinary(t.row[:0])
 		out.Put(t.key, t.row)
 	}
 	for _, week := range p.weekly {
@@ -87,6 +86,17 @@ func (t *Task) write(p *person, out *stream.Output) error {
 		out.Delete(state.AppendPlaylistKey(t.key[:0], p.id, week))
 	}
 	return nil
+}
+
+// appendCore appends the core row. What only the row needs is made in the task's buffers: a listener in memory does without.
+func (t *Task) appendCore(dst []byte, p *person) []byte {
+	t.weeks, t.trust = p.weeks.AppendBinary(t.weeks[:0]), p.trust.AppendBinary(t.trust[:0])
+	p.history.export(&p.recall, noSong, &t.entry.Remembered)
+	c := &p.core
+	c.Weeks, c.Trust, c.Remembered = t.weeks, t.trust, t.entry.Remembered
+	dst = c.AppendBinary(dst)
+	c.Weeks, c.Trust, c.Remembered = nil, nil, state.Remembered{}
+	return dst
 }
 
 // writeZone keeps the emitter's index: a listener stands under exactly one zone.
@@ -137,7 +147,8 @@ func (p *person) rewrites(k state.UserKey) bool {
 	case state.RowCore:
 		return true
 	case state.RowHistory:
-		return p.history[factor.Key(k.Song)] != nil
+		_, heard := p.history.find(factor.Key(k.Song))
+		return heard
 	default:
 		return slices.Contains(p.weekly, k.Week) || slices.Contains(p.expired, k.Week)
 	}
@@ -160,16 +171,17 @@ func (t *Task) profileOf(p *person, now int64) rank.Listener {
 	}
 	if p.core.OptOut {
 		l.Vector = nil // region and popularity only
-		for key := range p.history {
-			if song, ok := t.table.Lookup(key); ok {
+		for i := range p.history.entries {
+			if song, ok := t.songOf(&p.history.entries[i]); ok {
 				l.Excluded = append(l.Excluded, song)
 			}
 		}
 		return l
 	}
-	l.History = make([]rank.Heard, 0, len(p.history))
-	for key, h := range p.history {
-		song, known := t.table.Lookup(key)
+	l.History = make([]rank.Heard, 0, len(p.history.entries))
+	for i := range p.history.entries {
+		h := &p.history.entries[i]
+		song, known := t.songOf(h)
 		if !known {
 			continue
 		}
@@ -177,7 +189,7 @@ func (t *Task) profileOf(p *person, now int64) rank.Listener {
 			Song: song, Value: h.Engagement.Value, At: h.Engagement.At, Plays: int(h.Plays),
 		})
 	}
-	// Go's map order differs from run to run: the same listener must get the same list.
+	// In the order of the events in memory, of the keys after loading: the same listener must get the same list.
 	slices.SortFunc(l.History, func(a, b rank.Heard) int { return int(a.Song) - int(b.Song) })
 	return l
 }

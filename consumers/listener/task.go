@@ -9,6 +9,7 @@ import (
 	"earworm/model/factor"
 	"earworm/model/rank"
 	"earworm/schemas"
+	"earworm/state"
 )
 
 // Revealer gives the id behind a pseudonym; only outgoing playlists carry it.
@@ -39,6 +40,9 @@ type Task struct {
 	seq       int64 // listens offset after the last record of the transaction
 	firsts    int   // first listens since one was ranked
 	key, row  []byte
+	entry     state.HistoryEntry // buffers of rows that are read or written, as are weeks and trust
+	weeks     []byte
+	trust     []byte
 	songKeys  []uint64
 	event     schemas.Event
 	candidate []rank.Candidate
