@@ -22,6 +22,12 @@ type importOptions struct {
 	catalogue string
 }
 
+// What is said of the flags that every command with a history has.
+const (
+	columnsHelp   = "field=column pairs; fields are timestamp, user, item, title, artist, album, genres, language, region, duration_ms, ms_played, rating"
+	catalogueHelp = "CSV file that describes the items: item, title, artist, genres ... under their own names"
+)
+
 // newImportCommand groups the ways to bring a history in.
 func newImportCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "import", Short: "Bring a listening history in"}
@@ -39,39 +45,47 @@ func newImportCommand(a *app) *cobra.Command {
 			return a.importCSV(cmd.Context(), args[0], o)
 		},
 	}
-	csv.Flags().StringSliceVar(&o.columns, "columns", nil,
-		"field=column pairs; fields are timestamp, user, item, title, artist, album, genres, language, region, duration_ms, ms_played, rating")
+	csv.Flags().StringSliceVar(&o.columns, "columns", nil, columnsHelp)
 	csv.Flags().Float64Var(&o.minRating, "min-rating", 0, "rows with a lower rating are skips, not plays")
 	csv.Flags().BoolVar(&o.weekly, "weekly", false, "ask for each week's playlists as its Monday comes")
-	csv.Flags().StringVar(&o.catalogue, "catalogue", "", "CSV file that describes the items: item, title, artist, genres ... under their own names")
+	csv.Flags().StringVar(&o.catalogue, "catalogue", "", catalogueHelp)
 	cmd.AddCommand(csv)
 	return cmd
 }
 
 // importCSV reads the whole file first: bad rows are known, and told, before anything is sent.
 func (a *app) importCSV(ctx context.Context, name string, o importOptions) error {
-	columns, err := history.ParseColumns(o.columns)
-	if err != nil {
-		return usage(err)
-	}
-	in, closeFile, err := openFile(name)
+	h, err := a.readHistory(name, o.catalogue, o.columns, o.minRating)
 	if err != nil {
 		return err
 	}
-	h, err := history.Read(in, history.Options{Columns: columns, MinRating: o.minRating})
+	return a.withClient(ctx, func(c *feed.Client) error { return a.send(ctx, c, h, o.weekly) })
+}
+
+// readHistory reads a file of listens, and perhaps one that describes the items; it tells what cannot be used.
+func (a *app) readHistory(events, catalogue string, pairs []string, minRating float64) (*history.History, error) {
+	columns, err := history.ParseColumns(pairs)
+	if err != nil {
+		return nil, usage(err)
+	}
+	in, closeFile, err := openFile(events)
+	if err != nil {
+		return nil, err
+	}
+	h, err := history.Read(in, history.Options{Columns: columns, MinRating: minRating})
 	closeFile()
 	if err != nil {
-		return run.WithCode(run.CodeUsage, fmt.Errorf("reading %s: %w", name, err))
+		return nil, run.WithCode(run.CodeUsage, fmt.Errorf("reading %s: %w", events, err))
 	}
-	if o.catalogue != "" {
-		if err := describe(h, o.catalogue); err != nil {
-			return err
+	if catalogue != "" {
+		if err := describe(h, catalogue); err != nil {
+			return nil, err
 		}
 	}
 	if len(h.Bad) > 0 {
 		_, _ = fmt.Fprintf(a.err, "%d rows cannot be used; the first: %v\n", len(h.Bad), h.Bad[0])
 	}
-	return a.withClient(ctx, func(c *feed.Client) error { return a.send(ctx, c, h, o.weekly) })
+	return h, nil
 }
 
 // describe reads what a second file says about the items.

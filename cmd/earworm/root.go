@@ -82,6 +82,7 @@ func commands(a *app) []*cobra.Command {
 		newDemoCommand(a),
 		newBrokerCommand(a),
 		newBenchCommand(a),
+		newBacktestCommand(a),
 		newProduceCommand(a),
 		newImportCommand(a),
 		newEmitCommand(a),

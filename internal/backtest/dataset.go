@@ -2,6 +2,7 @@ package backtest
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -34,6 +35,7 @@ type Dataset struct {
 	records      []record
 	choices      map[schemas.EventID]choice
 	past         past
+	mentioned    []int64 // when each item was mentioned first; never: the end of time
 }
 
 // choice is what a new listener chose.
@@ -260,6 +262,7 @@ func (d *Dataset) mark() {
 		order[next[l]] = int32(i) //nolint:gosec // at most 2³¹ events
 		next[l]++
 	}
+	d.mentioned = slices.Repeat([]int64{math.MaxInt64}, len(d.Items))
 	d.past.offset = make([]int32, len(d.Listeners)+1)
 	mentioned, liked := make([]int32, len(d.Items)), make([]int32, len(d.Items)) // by which listener last, plus one
 	for l := range d.Listeners {
@@ -272,6 +275,7 @@ func (d *Dataset) mark() {
 			positive := r.marks&marksPositive != 0
 			if mentioned[r.item] != stamp {
 				mentioned[r.item] = stamp
+				d.mentioned[r.item] = min(d.mentioned[r.item], r.at)
 				r.marks |= marksMention
 				d.past.items, d.past.at = append(d.past.items, r.item), append(d.past.at, r.at)
 				d.past.liked = append(d.past.liked, positive)

@@ -1,0 +1,112 @@
+package backtest
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ProductionName is what Options.Models calls the production model.
+const ProductionName = "earworm"
+
+// Spec is a model with its parameters.
+type Spec struct {
+	// Text is what it was parsed from, and how the report calls the model.
+	Text   string
+	name   string
+	params params
+}
+
+// params are the parameters of a baseline, by name.
+type params map[string]float64
+
+// baseline is a model that others have published.
+type baseline struct {
+	defaults params
+	make     func(b base, p params) Model
+}
+
+// Names lists the baselines with their parameters and defaults, one each, in order.
+func Names() []string {
+	var out []string
+	all := baselines()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, name+parameters(all[name].defaults))
+	}
+	return out
+}
+
+func parameters(p params) string {
+	text := ""
+	for _, key := range slices.Sorted(maps.Keys(p)) {
+		text += fmt.Sprintf(":%s=%v", key, p[key])
+	}
+	return text
+}
+
+// Parse reads name[:parameter=value]...
+func Parse(text string) (Spec, error) {
+	parts := strings.Split(text, ":")
+	s := Spec{Text: text, name: parts[0]}
+	if s.name == ProductionName {
+		if len(parts) > 1 {
+			return s, fmt.Errorf("%s takes no parameters", ProductionName)
+		}
+		return s, nil
+	}
+	known, ok := baselines()[s.name]
+	if !ok {
+		return s, fmt.Errorf("there is no model %q; there are %s, and %s", s.name, strings.Join(slices.Sorted(maps.Keys(baselines())), ", "), ProductionName)
+	}
+	s.params = maps.Clone(known.defaults)
+	for _, part := range parts[1:] {
+		key, value, _ := strings.Cut(part, "=")
+		if _, ok := known.defaults[key]; !ok {
+			return s, fmt.Errorf("%s has no parameter %q; it has %q", s.name, key, slices.Sorted(maps.Keys(known.defaults)))
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+			return s, fmt.Errorf("%s: %s is %q, want a number that is not negative", s.name, key, value)
+		}
+		s.params[key] = v
+	}
+	return s, nil
+}
+
+func (s Spec) model(d *Dataset, o Options) (Model, error) {
+	if s.name == ProductionName {
+		if o.Production == nil {
+			return nil, fmt.Errorf("this program has no %s", ProductionName)
+		}
+		return o.Production(d, o)
+	}
+	return baselines()[s.name].make(newBase(s.Text, d, o.Seed), s.params), nil
+}
+
+// DefaultModels is every baseline once, decayed popularity at three half-lives, and the production model where there is one.
+func DefaultModels(production bool) []string {
+	var names []string
+	if production {
+		names = append(names, ProductionName)
+	}
+	for _, name := range slices.Sorted(maps.Keys(baselines())) {
+		if name == "popularity" {
+			names = append(names, "popularity:half_life=3", "popularity:half_life=7", "popularity:half_life=28")
+			continue
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// baselines are all there are.
+func baselines() map[string]baseline {
+	return map[string]baseline{
+		"random":            {params{}, newRandom},
+		"popularity":        {params{"half_life": 7}, newPopularity},
+		"popularity-region": {params{"half_life": 7, "world": .1}, newRegional},
+	}
+}
