@@ -11,7 +11,8 @@ import (
 // Defaults that Config documents.
 const (
 	defaultCacheBytes       = 64 << 20
-	defaultMemTableBytes    = 8 << 20
+	defaultMemTableBytes    = 32 << 20
+	defaultFlushInterval    = time.Minute
 	defaultOpenFiles        = 1000
 	defaultStallTimeout     = 5 * time.Second
 	defaultBackgroundErrors = 3
@@ -29,8 +30,11 @@ type Config struct {
 	FS FS
 	// CacheBytes bounds the block cache that all stores share; default 64 MiB.
 	CacheBytes int64
-	// MemTableBytes is the size of a store's write buffer; default 8 MiB, at least 1 MiB.
+	// MemTableBytes is the size of a store's write buffer; default 32 MiB, at least 1 MiB. What it holds a crash takes away, and it is
+	// read again from the changelog.
 	MemTableBytes int64
+	// FlushInterval is the age at which a write buffer that is not full goes to disk with the next write; default 1 minute.
+	FlushInterval time.Duration
 	// OpenFiles bounds the open tables of all stores together; default 1000.
 	OpenFiles int
 	// StallTimeout is how long a write may take before the disk counts as sick; default 5 s.
@@ -73,8 +77,8 @@ func (c Config) Validate() error {
 	if c.MemTableBytes != 0 && (c.MemTableBytes < 1<<20 || c.MemTableBytes > 1<<30) {
 		errs = append(errs, errors.New("state: MemTableBytes must be between 1 MiB and 1 GiB"))
 	}
-	if c.StallTimeout < 0 || c.BackgroundWindow < 0 {
-		errs = append(errs, errors.New("state: StallTimeout and BackgroundWindow must not be negative"))
+	if c.StallTimeout < 0 || c.BackgroundWindow < 0 || c.FlushInterval < 0 {
+		errs = append(errs, errors.New("state: StallTimeout, BackgroundWindow and FlushInterval must not be negative"))
 	}
 	if c.MinFreePercent > 90 {
 		errs = append(errs, errors.New("state: MinFreePercent must be at most 90"))
@@ -85,6 +89,7 @@ func (c Config) Validate() error {
 func (c *Config) fill() {
 	c.CacheBytes = orDefault(c.CacheBytes, defaultCacheBytes)
 	c.MemTableBytes = orDefault(c.MemTableBytes, defaultMemTableBytes)
+	c.FlushInterval = orDefault(c.FlushInterval, defaultFlushInterval)
 	c.OpenFiles = orDefault(c.OpenFiles, defaultOpenFiles)
 	c.StallTimeout = orDefault(c.StallTimeout, defaultStallTimeout)
 	c.BackgroundErrors = orDefault(c.BackgroundErrors, defaultBackgroundErrors)

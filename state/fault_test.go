@@ -58,11 +58,8 @@ func TestSickDiskEndsTheProcess(t *testing.T) {
 	}{
 		{name: "table EIO", match: writesTo(".sst"), err: syscall.EIO, heals: true},
 		{name: "table ENOSPC", match: writesTo(".sst"), err: syscall.ENOSPC, heals: true},
-		{name: "log EIO", match: writesTo(".log"), err: syscall.EIO},
-		{name: "log ENOSPC", match: writesTo(".log"), err: syscall.ENOSPC},
 		{name: "manifest EIO", match: writesTo("MANIFEST"), err: syscall.EIO},
 		{name: "everything ENOSPC", match: func(op errorfs.Op) bool { return op.Kind.ReadOrWrite() == errorfs.OpIsWrite }, err: syscall.ENOSPC},
-		{name: "log hangs", match: writesTo(".log"), hang: true, heals: true},
 		{name: "table hangs", match: writesTo(".sst"), hang: true, heals: true},
 	}
 	for _, test := range tests {

@@ -8,7 +8,7 @@ import (
 )
 
 // health decides when the stores of a process must not be used any more. That is final: the process has to leave and exit,
-// because Pebble gives no way back from a failed write to its log.
+// because Pebble gives no way back from a failed fsync.
 type health struct {
 	cfg     *Config
 	onFatal func(error)

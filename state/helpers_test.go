@@ -82,6 +82,7 @@ type step struct {
 	changes []Change // nil value = delete
 	prefix  []byte   // rows to delete instead
 	wipe    bool
+	flush   bool // nothing else
 	synced  bool
 	offset  int64
 }
@@ -104,6 +105,9 @@ func (h *history) advance(tb testing.TB, st *Store) {
 	case n < 4:
 		s.prefix, s.synced = fmt.Appendf(nil, "row-%d", h.rng.IntN(10)), true
 		err = st.DeletePrefix(s.prefix)
+	case n < 10:
+		s.flush, s.synced = true, true
+		err = st.Flush()
 	default:
 		s.offset += int64(h.rng.IntN(20))
 		s.changes = h.batch(h.newest() + 1)
@@ -117,7 +121,11 @@ func (h *history) advance(tb testing.TB, st *Store) {
 
 func (h *history) batch(number int) []Change {
 	changes := []Change{{Key: stepKey, Value: fmt.Append(nil, number)}}
-	for range 1 + h.rng.IntN(20) {
+	size := 1 + h.rng.IntN(20)
+	if h.rng.IntN(40) == 0 {
+		size = 600 // more than half a write buffer: Pebble puts such a batch beside it
+	}
+	for range size {
 		c := Change{Key: fmt.Appendf(nil, "row-%03d", h.rng.IntN(300))}
 		if h.rng.IntN(5) > 0 {
 			c.Value = bytes.Repeat(fmt.Appendf(nil, "%08d", h.rng.IntN(1e8)), 1+h.rng.IntN(400))

@@ -37,6 +37,7 @@ func (s *Shared) Open(id Identity) (*Store, error) {
 		return nil, fmt.Errorf("opening store %s in %s: %w", id, dir, err)
 	}
 	s.metrics.open.Inc()
+	s.cache.add(1)
 	return st, nil
 }
 
@@ -144,7 +145,7 @@ func (st *Store) readAtOpen(key []byte, decode func([]byte) error) (found bool, 
 	return true, err
 }
 
-// initialise makes a new store self-describing. Rows without a meta row cannot come from a crash: the meta row is synced first.
+// initialise makes a new store self-describing. Rows without a meta row cannot come from a crash: the meta row is the oldest.
 func (st *Store) initialise() (Reason, error) {
 	iter, err := st.db.NewIter(nil)
 	if err != nil {
@@ -158,9 +159,10 @@ func (st *Store) initialise() (Reason, error) {
 		return ReasonCorrupt, fmt.Errorf("%w: rows without a meta row", ErrCorrupt)
 	}
 	m := meta{id: st.id, schema: SchemaVersion}
-	if err := st.db.Set(metaKey, m.appendBinary(nil), pebble.Sync); err != nil {
+	if err := st.db.Set(metaKey, m.appendBinary(nil), pebble.NoSync); err != nil {
 		return classify(err), fmt.Errorf("writing meta row: %w", err)
 	}
+	st.written = true
 	return "", nil
 }
 
@@ -265,26 +267,31 @@ func syncDir(fs FS, dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// blockBytes is the size of a table's blocks. Each is a write of its own: with the usual 4 KiB the writes cost more than their content.
+const blockBytes = 16 << 10
+
 // options are Pebble's settings for one store. Many small stores share the caches, so each gets small buffers.
 func (st *Store) options() *pebble.Options {
 	cfg := &st.shared.cfg
 	o := &pebble.Options{
 		FS:        &guardFS{st.shared.fs, st},
-		Cache:     st.shared.cache,
+		Cache:     st.shared.cache.Cache,
 		FileCache: st.shared.files,
 		// A fixed version: a newer Pebble must not make directories that the last release cannot open.
-		FormatMajorVersion:          pebble.FormatValueSeparation,
+		FormatMajorVersion: pebble.FormatValueSeparation,
+		// No log: what a crash takes from memory the changelog still has, and the meta row says from where to read it. Memory goes to
+		// disk in the order in which it was written, a batch as a whole, so what is left is a prefix (docs/adr/0010).
+		DisableWAL:                  true,
 		MemTableSize:                uint64(cfg.MemTableBytes), //nolint:gosec // validated
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
-		// Spreads fsync over the life of a file, so that a commit never waits for one that grew large.
-		BytesPerSync:    512 << 10,
-		WALBytesPerSync: 1 << 20,
-		Merger:          counting(),
-		Logger:          &pebbleLogger{st},
-		EventListener:   st.listener(),
+		// Spreads fsync over the life of a file, so that nothing waits for one that grew large.
+		BytesPerSync:  512 << 10,
+		Merger:        counting(),
+		Logger:        &pebbleLogger{st},
+		EventListener: st.listener(),
 	}
 	o.CompactionConcurrencyRange = func() (lower, upper int) { return 1, 2 }
 	if cfg.NoPolling {
@@ -297,6 +304,7 @@ func (st *Store) options() *pebble.Options {
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = filter
 		o.Levels[i].FilterType = pebble.TableFilter
+		o.Levels[i].BlockSize = blockBytes
 	}
 	return o
 }

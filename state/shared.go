@@ -29,7 +29,7 @@ type Shared struct {
 	registerer prometheus.Registerer
 	health     *health
 	lock       io.Closer
-	cache      *pebble.Cache
+	cache      *blockCache
 	files      *pebble.FileCache
 	written    atomic.Int64 // bytes since the last look at the free space
 
@@ -73,7 +73,7 @@ func NewShared(cfg Config, deps Deps) (*Shared, error) {
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	s.metrics.freeBytes.Set(float64(free))
-	s.cache = pebble.NewCache(cfg.CacheBytes)
+	s.cache = newBlockCache(cfg.CacheBytes, cfg.MemTableBytes)
 	s.files = pebble.NewFileCache(4, cfg.OpenFiles)
 	return s, nil
 }
@@ -134,7 +134,7 @@ func (s *Shared) Close() error {
 	}
 	closing.Wait()
 	s.files.Unref()
-	s.cache.Unref()
+	s.cache.close()
 	s.metrics.unregister(s.registerer)
 	errs = append(errs, s.lock.Close())
 	return errors.Join(errs...)

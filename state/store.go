@@ -33,7 +33,9 @@ type Store struct {
 	offset  atomic.Int64
 	applied atomic.Int64
 	corrupt atomic.Pointer[error]
-	batches uint64 // written so far; belongs to the writer
+	batches uint64    // written so far; belongs to the writer, as do the two below
+	written bool      // since it was opened
+	flushed time.Time // when the last flush began that the writer asked for
 
 	opening   atomic.Bool
 	openFatal chan error
@@ -57,7 +59,7 @@ type request struct {
 
 func newStore(s *Shared, id Identity, dir string) *Store {
 	return &Store{
-		shared: s, id: id, dir: dir,
+		shared: s, id: id, dir: dir, flushed: s.cfg.Now(),
 		openFatal: make(chan error, 1),
 		writer:    make(chan struct{}, 1),
 		requests:  make(chan request), // unbuffered: one write at a time
@@ -147,8 +149,8 @@ func (st *Store) ScanRange(lower, upper []byte, fn func(key, value []byte) error
 	return err
 }
 
-// Apply writes the changes and the next changelog offset in one atomic batch that survives the death of the process's memory in
-// order, not at once: after a crash the store holds a prefix of what was applied. It copies what it needs. An error wraps
+// Apply writes the changes and the next changelog offset in one atomic batch in memory, which goes to disk later and in
+// order: after a crash the store holds a prefix of what was applied. It copies what it needs. An error wraps
 // ErrOffset or ErrKey for a wrong argument (nothing is written), ErrCorrupt, ErrClosed, or the reason of Shared.Health.
 func (st *Store) Apply(changes []Change, offset int64) error {
 	return st.exclusively(func() error {
@@ -173,7 +175,7 @@ func (st *Store) Apply(changes []Change, offset int64) error {
 				return errors.Join(err, batch.Close())
 			}
 		}
-		if err := st.commit(batch, offset, pebble.NoSync); err != nil {
+		if err := st.commit(batch, offset); err != nil {
 			return err
 		}
 		st.shared.metrics.batches.Inc()
@@ -184,6 +186,9 @@ func (st *Store) Apply(changes []Change, offset int64) error {
 	})
 }
 
+// Flush makes durable what was applied.
+func (st *Store) Flush() error { return st.exclusively(st.flush) }
+
 // Wipe deletes every row and sets the offset to 0, durably.
 func (st *Store) Wipe() error {
 	return st.exclusively(func() error {
@@ -191,7 +196,7 @@ func (st *Store) Wipe() error {
 		if err := batch.DeleteRange(firstKey, endKey, nil); err != nil {
 			return errors.Join(err, batch.Close())
 		}
-		return st.commit(batch, 0, pebble.Sync)
+		return errors.Join(st.commit(batch, 0), st.flush())
 	})
 }
 
@@ -206,7 +211,7 @@ func (st *Store) DeletePrefix(prefix []byte) error {
 		if err := batch.DeleteRange(prefix, prefixEnd(prefix), nil); err != nil {
 			return errors.Join(err, batch.Close())
 		}
-		return st.commit(batch, st.offset.Load(), pebble.Sync)
+		return errors.Join(st.commit(batch, st.offset.Load()), st.flush())
 	})
 }
 
@@ -239,25 +244,41 @@ func (st *Store) Compact(ctx context.Context, prefix []byte) error {
 }
 
 // commit hands a batch, completed with the meta row, to the commit goroutine. The caller is the writer.
-func (st *Store) commit(batch *pebble.Batch, offset int64, opts *pebble.WriteOptions) error {
+func (st *Store) commit(batch *pebble.Batch, offset int64) error {
+	now := st.shared.cfg.Now()
 	m := meta{
-		id: st.id, schema: SchemaVersion, batches: st.batches + 1, offset: offset,
-		applied: st.shared.cfg.Now().UnixMilli(),
+		id: st.id, schema: SchemaVersion, batches: st.batches + 1, offset: offset, applied: now.UnixMilli(),
 	}
 	var scratch [128]byte
 	err := errors.Join(batch.Set(metaKey, m.appendBinary(scratch[:0]), nil), batch.Merge(countKey, one, nil))
 	if err != nil {
 		return errors.Join(err, batch.Close())
 	}
+	due := now.Sub(st.flushed) >= st.shared.cfg.FlushInterval
+	if due {
+		st.flushed = now
+	}
 	err = st.do(func() error {
-		return errors.Join(batch.Commit(opts), batch.Close())
+		err := errors.Join(batch.Commit(pebble.NoSync), batch.Close())
+		if err == nil && due {
+			_, err = st.db.AsyncFlush()
+		}
+		return err
 	})
 	if err != nil {
 		return st.readFailed("applying a batch", err)
 	}
-	st.batches = m.batches
+	st.batches, st.written = m.batches, true
 	st.offset.Store(offset)
 	st.applied.Store(m.applied)
+	return nil
+}
+
+// flush waits until everything in memory is in tables. The caller is the writer.
+func (st *Store) flush() error {
+	if err := st.do(st.db.Flush); err != nil {
+		return st.readFailed("flushing", err)
+	}
 	return nil
 }
 
@@ -299,7 +320,7 @@ func (st *Store) start() {
 	}()
 }
 
-// run executes one write. Pebble panics when it cannot create its next log file; nothing can be written after that.
+// run executes one write. A panic of Pebble leaves its structures half changed; nothing can be written after that.
 func (st *Store) run(req request) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -343,7 +364,7 @@ func (st *Store) enter() error {
 }
 
 // Close waits for the users of the store and closes it; what was applied is then durable. It may be called again.
-// On a sick disk it gives up instead of waiting: the next Open replays the log that Pebble left.
+// On a sick disk it gives up instead of waiting: the next Open finds what was flushed.
 func (st *Store) Close() error {
 	st.closing.Do(func() {
 		st.mu.Lock()
@@ -358,6 +379,7 @@ func (st *Store) Close() error {
 			st.closeBy = st.shared.health.err()
 		}
 		st.shared.metrics.open.Dec()
+		st.shared.cache.add(-1)
 		st.shared.release(st.dir)
 	})
 	return st.closeBy
@@ -371,7 +393,7 @@ func (st *Store) hopeless() <-chan struct{} {
 	return st.shared.health.failed
 }
 
-// closeDB closes Pebble, which waits for flushes and compactions: for ever, on a full disk.
+// closeDB flushes and closes Pebble, which waits for flushes and compactions: for ever, on a full disk.
 func (st *Store) closeDB() error {
 	done := make(chan error, 1)
 	go func() {
@@ -380,7 +402,11 @@ func (st *Store) closeDB() error {
 				done <- fmt.Errorf("closing panicked: %v", r)
 			}
 		}()
-		done <- st.db.Close()
+		var err error
+		if st.written && st.corrupt.Load() == nil {
+			err = st.db.Flush()
+		}
+		done <- errors.Join(err, st.db.Close())
 	}()
 	timer := time.NewTimer(4 * st.shared.cfg.StallTimeout)
 	defer timer.Stop()

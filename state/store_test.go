@@ -202,7 +202,7 @@ func TestAnotherIdentityStartsEmpty(t *testing.T) {
 			mustApply(t, store, 5, Change{Key: []byte("a"), Value: []byte("1")})
 			id, m := testID, meta{id: testID, schema: SchemaVersion, batches: 1, offset: 5}
 			test.change(&id, &m)
-			if err := store.db.Set(metaKey, m.appendBinary(nil), pebble.Sync); err != nil {
+			if err := store.db.Set(metaKey, m.appendBinary(nil), pebble.NoSync); err != nil {
 				t.Fatal(err)
 			}
 			closeAll(t, shared)

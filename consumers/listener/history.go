@@ -57,7 +57,7 @@ func (h *history) find(song factor.Key) (uint32, bool) {
 	if h.index == nil {
 		for i := range h.entries {
 			if h.entries[i].song == song {
-				return uint32(i), true //nolint:gosec // below indexFrom
+				return uint32(i), true
 			}
 		}
 		return 0, false
@@ -72,7 +72,7 @@ func (h *history) find(song factor.Key) (uint32, bool) {
 
 // slot is where the search for a song begins. Keys are hashes already; their upper half chose nothing else yet.
 func (h *history) slot(song factor.Key) int {
-	return int(song>>32) & (len(h.index) - 1) //nolint:gosec // 32 bits
+	return int(song>>32) & (len(h.index) - 1)
 }
 
 // add appends a song that find did not find, and returns its position. Entries move in memory: pointers to them end here.
@@ -86,13 +86,13 @@ func (h *history) add(e heard) uint32 {
 	switch {
 	case len(h.entries) < indexFrom:
 	case 2*len(h.entries) > len(h.index):
-		size := 4 * indexFrom
-		for size = 32; size < 3*len(h.entries); {
+		size := 32
+		for size < 3*len(h.entries) {
 			size *= 2
 		}
 		h.index = make([]uint32, size)
 		for i := range h.entries {
-			h.enter(uint32(i)) //nolint:gosec // as above
+			h.enter(uint32(i))
 		}
 	default:
 		h.enter(n)

@@ -40,13 +40,13 @@ func (r *naiveRow) remember(s seen) {
 // TestHistoryIsAMapOfLists plays random events against a map of lists, and takes the history through its rows now and then.
 func TestHistoryIsAMapOfLists(t *testing.T) {
 	for _, songs := range []int{3, 40, 3000} {
-		rng := rand.New(rand.NewPCG(7, uint64(songs))) //nolint:gosec // a number of songs
+		rng := rand.New(rand.NewPCG(7, uint64(songs)))
 		naive, want := map[factor.Key]*naiveRow{}, []factor.Key(nil)
 		h, core := &history{}, &recall{}
 		naiveCore := &naiveRow{}
 		for step := range 20_000 {
 			at := uint32(step) + rng.Uint32N(300)
-			key := factor.Key(rng.Uint64N(uint64(songs)) * 0x9e3779b97f4a7c15) //nolint:gosec // a number of songs
+			key := factor.Key(rng.Uint64N(uint64(songs)) * 0x9e3779b97f4a7c15)
 			n, known := h.find(key)
 			if (naive[key] != nil) != known {
 				t.Fatalf("song %x: known %v", key, known)
@@ -81,7 +81,7 @@ func TestHistoryIsAMapOfLists(t *testing.T) {
 		var entry state.HistoryEntry
 		for n, key := range want {
 			e := &h.entries[n]
-			if h.exportEntry(uint32(n), &entry); e.song != key || entry.Plays != naive[key].plays { //nolint:gosec // a number of songs
+			if h.exportEntry(uint32(n), &entry); e.song != key || entry.Plays != naive[key].plays {
 				t.Fatalf("song %d is %x with %d plays, want %x with %d", n, e.song, entry.Plays, key, naive[key].plays)
 			}
 			same(t, &entry.Remembered, naive[key])
@@ -97,7 +97,7 @@ func reloaded(t *testing.T, h *history, core *recall) (*history, *recall) {
 	next, nextCore := &history{}, &recall{}
 	var entry state.HistoryEntry
 	for n := range h.entries {
-		h.exportEntry(uint32(n), &entry) //nolint:gosec // a number of songs
+		h.exportEntry(uint32(n), &entry)
 		var read state.HistoryEntry
 		if err := read.UnmarshalBinary(entry.AppendBinary(nil)); err != nil {
 			t.Fatal(err)
@@ -128,7 +128,7 @@ func TestRecallIsBounded(t *testing.T) {
 	n := h.add(heard{song: 1})
 	all := map[uint64]uint32{}
 	for id := range uint64(3 * state.MaxRemembered) {
-		at := uint32(id / 2) //nolint:gosec // small
+		at := uint32(id / 2)
 		all[id] = at
 		h.remember(&h.entries[n].recall, n, id, at)
 		if r := &h.entries[n].recall; r.n > state.MaxRemembered || int(r.n) > len(h.more)+inlineIDs {

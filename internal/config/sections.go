@@ -78,13 +78,13 @@ func isTopic(s string) bool {
 type State struct {
 	Dir           string `koanf:"dir" main:"1" help:"Directory of the local stores. It can be deleted: state is rebuilt from Kafka."`
 	CacheBytes    Bytes  `koanf:"cache_bytes" help:"Block cache shared by all stores."`
-	MemtableBytes Bytes  `koanf:"memtable_bytes" help:"Memtable of one store; each task has a store."`
+	MemtableBytes Bytes  `koanf:"memtable_bytes" help:"Write buffer of one store; each task has a store. A crash costs its content, which is restored from the changelog."`
 	LowDiskBytes  Bytes  `koanf:"low_disk_bytes" help:"Stop rather than run with less free space than this."`
 }
 
-// DefaultState returns small memtables, because a process holds a store per task.
+// DefaultState returns write buffers that hold a few seconds of a busy task: rows that change often reach the disk once.
 func DefaultState() State {
-	return State{Dir: "earworm-state", CacheBytes: 128 * MiB, MemtableBytes: 8 * MiB, LowDiskBytes: GiB}
+	return State{Dir: "earworm-state", CacheBytes: 128 * MiB, MemtableBytes: 32 * MiB, LowDiskBytes: GiB}
 }
 
 // Validate reports every setting that makes no sense.
