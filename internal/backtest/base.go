@@ -145,7 +145,15 @@ func (a *ageing) weight(at int64) (weight, shift float64) {
 		shift = math.Exp2(-age)
 		a.landmark = at
 	}
-	return math.Exp2(float64(at-a.landmark) / a.halfLife), shift
+	return a.at(at), shift
+}
+
+// at is the weight of an instant that the landmark need not move for.
+func (a *ageing) at(at int64) float64 {
+	if a.halfLife == 0 {
+		return 1
+	}
+	return math.Exp2(float64(at-a.landmark) / a.halfLife)
 }
 
 // scale turns what was summed up from weights into what it is worth at an instant.

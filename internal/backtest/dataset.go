@@ -46,6 +46,7 @@ type record struct {
 	id                         schemas.EventID
 	at                         int64
 	listener, item             int32
+	pair                       int32 // of listener and item: the place of their first event in the past
 	played, duration, position int32
 	region                     [2]byte
 	kind                       schemas.Kind
@@ -55,9 +56,8 @@ type record struct {
 }
 
 const (
-	marksMention  = 1 << iota // the first event of the listener about the item
-	marksFirst                // the first positive one
-	marksPositive             // a positive one
+	marksFirst    = 1 << iota // the first event by which the listener consumes the item
+	marksPositive             // any such event
 )
 
 // about tells whether the event mentions an item.
@@ -88,7 +88,7 @@ func (d *Dataset) event(r *record, e *Event) {
 			ID: r.id, Kind: r.kind, User: d.users[r.listener], At: r.at, PlayedMs: int64(r.played), DurationMs: int64(r.duration),
 			PositionMs: int64(r.position), Region: r.region, Device: r.device, Source: r.source, Slot: schemas.Unknown,
 		},
-		Listener: r.listener, Item: r.item, First: r.marks&marksFirst != 0, Positive: r.marks&marksPositive != 0,
+		Listener: r.listener, Item: r.item, pair: r.pair, First: r.marks&marksFirst != 0, Positive: r.marks&marksPositive != 0,
 	}
 	if r.about() {
 		e.Song = d.songs[r.item]
@@ -265,6 +265,7 @@ func (d *Dataset) mark() {
 	d.mentioned = slices.Repeat([]int64{math.MaxInt64}, len(d.Items))
 	d.past.offset = make([]int32, len(d.Listeners)+1)
 	mentioned, liked := make([]int32, len(d.Items)), make([]int32, len(d.Items)) // by which listener last, plus one
+	pairs := make([]int32, len(d.Items))                                         // of that listener
 	for l := range d.Listeners {
 		stamp := int32(l) + 1 //nolint:gosec // listeners are numbered so
 		for _, i := range order[offset[l]:offset[l+1]] {
@@ -276,10 +277,11 @@ func (d *Dataset) mark() {
 			if mentioned[r.item] != stamp {
 				mentioned[r.item] = stamp
 				d.mentioned[r.item] = min(d.mentioned[r.item], r.at)
-				r.marks |= marksMention
+				pairs[r.item] = int32(len(d.past.items)) //nolint:gosec // at most as many as events
 				d.past.items, d.past.at = append(d.past.items, r.item), append(d.past.at, r.at)
 				d.past.liked = append(d.past.liked, positive)
 			}
+			r.pair = pairs[r.item]
 			if positive && liked[r.item] != stamp {
 				liked[r.item] = stamp
 				r.marks |= marksFirst

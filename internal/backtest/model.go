@@ -20,6 +20,8 @@ type Event struct {
 	First bool
 	// Positive marks every event that counts as consumption in that sense.
 	Positive bool
+
+	pair int32 // numbers listener and item together, where there is an item
 }
 
 // Model is what the harness measures. Calls come from one goroutine, but for Rank.

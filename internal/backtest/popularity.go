@@ -2,24 +2,37 @@ package backtest
 
 import "time"
 
-// popularity lists what has been consumed most, with exponentially decayed counts: the baseline every recommender has to beat, and
-// hard to beat on some streams (Ji et al., "A re-visit of the popularity baseline in recommender systems", SIGIR 2020).
+// popularity lists what most have consumed lately: the baseline every recommender has to beat, and hard to beat on some streams
+// (Ji et al., "A re-visit of the popularity baseline in recommender systems", SIGIR 2020). Each listener counts once, by the latest
+// time, with an exponentially decayed weight; with every=1 each time counts.
 type popularity struct {
 	base
 	counts decayed
+	latest []int64 // of each pair, when it was counted; nil where every time counts
 	chart  []int32
 }
 
 var _ Model = (*popularity)(nil)
 
 func newPopularity(b base, p params) Model {
-	return &popularity{base: b, counts: newDecayed(len(b.data.Items), p["half_life"])}
+	m := &popularity{base: b, counts: newDecayed(len(b.data.Items), p["half_life"])}
+	if p["every"] == 0 {
+		m.latest = make([]int64, len(b.data.past.items))
+	}
+	return m
 }
 
 // Learn implements Model.
 func (p *popularity) Learn(e *Event) error {
-	if e.Positive {
-		p.counts.add(e.Item, e.At)
+	if !e.Positive {
+		return nil
+	}
+	p.counts.add(e.Item, e.At)
+	if p.latest != nil {
+		if before := p.latest[e.pair]; before != 0 {
+			p.counts.values[e.Item] -= p.counts.ageing.at(before)
+		}
+		p.latest[e.pair] = e.At
 	}
 	return nil
 }

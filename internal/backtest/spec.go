@@ -106,7 +106,7 @@ func DefaultModels(production bool) []string {
 func baselines() map[string]baseline {
 	return map[string]baseline{
 		"random":            {params{}, newRandom},
-		"popularity":        {params{"half_life": 7}, newPopularity},
+		"popularity":        {params{"every": 0, "half_life": 7}, newPopularity},
 		"popularity-region": {params{"half_life": 7, "world": .1}, newRegional},
 	}
 }
