@@ -105,8 +105,17 @@ func DefaultModels(production bool) []string {
 // baselines are all there are.
 func baselines() map[string]baseline {
 	return map[string]baseline{
-		"random":            {params{}, newRandom},
+		"affinity":          {params{"beta": 1, "epsilon": .01, "half_life": 28, "taste": 60}, newAffinity},
+		"bpr":               {params{"epochs": 10, "factors": 32, "init": .1, "lambda": .01, "rate": .05}, newBPR},
+		"cooccurrence":      {params{"gamma": .9, "half_life": 60, "latest": 60, "neighbours": 100, "shrink": 10, "taste": 60, "window": 10}, newCooccurrence},
+		"ials":              {params{"alpha": .1, "factors": 32, "half_life": 0, "lambda": .003, "nu": 1, "sweeps": 15}, newIALS},
+		"isgd":              {params{"factors": 32, "init": .1, "lambda": .01, "passes": 1, "queue": 0, "rate": .1}, newISGD},
+		"knn-bm25":          {params{"half_life": 0, "neighbours": 100}, newKNN(bm25)},
+		"knn-cosine":        {params{"half_life": 0, "neighbours": 100}, newKNN(cosine)},
+		"knn-tfidf":         {params{"half_life": 0, "neighbours": 100}, newKNN(tfidf)},
 		"popularity":        {params{"every": 0, "half_life": 7}, newPopularity},
 		"popularity-region": {params{"half_life": 7, "world": .1}, newRegional},
+		"raisgd":            {params{"factors": 32, "init": .1, "lambda": .01, "passes": 1, "queue": 1, "rate": .1}, newISGD},
+		"random":            {params{}, newRandom},
 	}
 }
