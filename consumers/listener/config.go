@@ -43,6 +43,9 @@ type Config struct {
 	Discovery float64
 	// PrequentialEvery is how many first listens there are at least to one that is ranked before it is learnt; default 64.
 	PrequentialEvery int
+	// ReplayLag is the lag, in wall time, from which first listens are trained with the fewest replays of the listener's history, until
+	// the lag is gone; 0 is never. It applies to events of the last hours only: history that is imported waits, too, but nobody waits for it.
+	ReplayLag time.Duration
 	// Seed makes exploration and sampling reproducible.
 	Seed uint64
 
@@ -74,8 +77,9 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("listener: no topic for %s", name))
 		}
 	}
-	if c.DedupeWindow <= 0 || c.ActiveFor <= 0 || c.TasteHalfLife <= 0 || c.SessionGap <= 0 || c.CatchUp <= 0 || c.ChunkTime <= 0 {
-		errs = append(errs, errors.New("listener: durations must be positive"))
+	if c.DedupeWindow <= 0 || c.ActiveFor <= 0 || c.TasteHalfLife <= 0 || c.SessionGap <= 0 || c.CatchUp <= 0 || c.ChunkTime <= 0 ||
+		c.ReplayLag < 0 {
+		errs = append(errs, errors.New("listener: durations must be positive, but the replay lag may be 0"))
 	}
 	if c.Chunk < 1 || c.Chunk > 10_000 {
 		errs = append(errs, fmt.Errorf("listener: chunk is %d, want 1 to 10000", c.Chunk))

@@ -2,6 +2,7 @@ package listener_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -403,5 +404,38 @@ func TestInspect(t *testing.T) {
 	}
 	if nobody, err := r.task.Inspect([]byte("zoe")); nobody != nil || err != nil {
 		t.Errorf("of nobody: %v, %v", nobody, err)
+	}
+}
+
+// TestALaggingTaskReplaysLess: a first listen trains fewer songs of the history when it has waited for too long, unless it is history itself.
+func TestALaggingTaskReplaysLess(t *testing.T) {
+	steps := func(lag time.Duration, produced time.Time) int {
+		cfg := exact()
+		cfg.ReplayLag, cfg.Learn.SongStep, cfg.Learn.Replays, cfg.Learn.ReplayFloor = 2*time.Second, .1, 4, 1
+		r := newRig(t, cfg)
+		for i := range 8 {
+			r.apply(event("ann", fmt.Sprint("song ", i), monday().Add(time.Duration(i)*time.Minute)))
+		}
+		r.sent["updates"] = nil
+		rec := r.record(event("ann", "another", monday().Add(time.Hour)))
+		rec.Lag, rec.At = lag, produced
+		r.process(rec)
+		r.commit()
+		sum := 0
+		for _, m := range r.sent["updates"] {
+			var u schemas.SongUpdate
+			if err := u.UnmarshalBinary(m.Value); err != nil {
+				t.Fatal(err)
+			}
+			sum += int(u.Count)
+		}
+		return sum
+	}
+	soon, late := monday().Add(time.Hour), monday().Add(100*time.Hour)
+	if full, hurried := steps(time.Second, soon), steps(3*time.Second, soon); full != 1+4 || hurried != 1+1 {
+		t.Errorf("%d steps in time and %d behind, want 5 and 2", full, hurried)
+	}
+	if imported := steps(time.Hour, late); imported != 1+4 {
+		t.Errorf("%d steps on an event of days ago, want 5", imported)
 	}
 }

@@ -88,6 +88,7 @@ func (t *Task) Process(rec *stream.Record, out *stream.Output) error {
 		return &stream.Poison{Code: schemas.CodeCorrupt.String(), Err: err}
 	}
 	t.event.User = rec.Key
+	t.learner.Hurry(t.late(rec))
 	outcome, err := t.apply(&t.event, out)
 	if err != nil {
 		return err
@@ -101,6 +102,14 @@ func (t *Task) Process(rec *stream.Record, out *stream.Output) error {
 	default:
 		return nil
 	}
+}
+
+// liveFor is the age up to which an event counts as one of now, and not of a history that is brought in.
+const liveFor = 6 * time.Hour
+
+// late says whether a record of now has waited for too long: then there is more to do than can be done, and learning does less for each.
+func (t *Task) late(rec *stream.Record) bool {
+	return t.cfg.ReplayLag > 0 && rec.Lag > t.cfg.ReplayLag && rec.At.UnixMilli()-t.event.At < liveFor.Milliseconds()
 }
 
 // keepTooLate puts an event that may be a copy of an applied one beside the dead letters, as its producer could have sent it: nothing is

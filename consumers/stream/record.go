@@ -19,6 +19,8 @@ type Record struct {
 	Headers   []Header
 	// At is the broker's timestamp of the record (the time of producing), not the time of the event.
 	At time.Time
+	// Lag is how long the record had waited since then when its batch was processed, by the wall clock; 0 outside a Runtime.
+	Lag time.Duration
 }
 
 // Message is one record to produce. Output copies Key, Value and header values, so the caller may reuse them.

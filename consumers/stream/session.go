@@ -347,10 +347,11 @@ func (t *task) process(inputs []kgo.FetchTopicPartition) error {
 	for _, in := range inputs {
 		tally := t.tallyOf(in.Topic)
 		tally.high = in.HighWatermark
+		now := time.Now()
 		for _, r := range in.Records {
 			t.rec = Record{
 				Topic: in.Topic, Partition: in.Partition, Offset: r.Offset,
-				Key: r.Key, Value: r.Value, Headers: r.Headers, At: r.Timestamp,
+				Key: r.Key, Value: r.Value, Headers: r.Headers, At: r.Timestamp, Lag: now.Sub(r.Timestamp),
 			}
 			t.out.outcome = OutcomeApplied
 			if err := t.task.Process(&t.rec, &t.out); err != nil {

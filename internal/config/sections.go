@@ -196,22 +196,23 @@ func (e Emit) Validate() error {
 
 // Learn sets the factor model. Zero takes the model's default, which docs/architecture.md explains.
 type Learn struct {
-	Dim            int     `koanf:"dim" help:"Dimensions of a vector, fixed for the life of the application. 0: the model's default, as all below."`
-	Negatives      int     `koanf:"negatives" help:"Songs drawn as negatives per first listen."`
-	Replays        int     `koanf:"replays" help:"Most songs of the listener's own history replayed per first listen."`
-	PoolSize       int     `koanf:"pool_size" help:"Songs from which one transaction draws its negatives; bounds the rows it touches."`
-	UserStep       float64 `koanf:"user_step" help:"Step of a listener's vector."`
-	SongStep       float64 `koanf:"song_step" help:"Step of a song's vector."`
-	BiasStep       float64 `koanf:"bias_step" help:"Step of a song's bias."`
-	GenreScale     float64 `koanf:"genre_scale" help:"Weight of a genre vector within a song's."`
-	Regularisation float64 `koanf:"regularisation" help:"Pull of vectors to zero."`
-	InitScale      float64 `koanf:"init_scale" help:"Size of initial vectors."`
-	ErrorClip      float64 `koanf:"error_clip" help:"Largest error that one step learns from."`
-	Seed           int64   `koanf:"seed" help:"Seed of the learner's draws."`
+	Dim            int           `koanf:"dim" help:"Dimensions of a vector, fixed for the life of the application. 0: the model's default, as all below."`
+	Negatives      int           `koanf:"negatives" help:"Songs drawn as negatives per first listen."`
+	Replays        int           `koanf:"replays" help:"Most songs of the listener's own history replayed per first listen."`
+	ReplayLag      time.Duration `koanf:"replay_lag" help:"Lag from which a first listen replays as little history as possible, until the lag is gone. Events older than 6h are never hurried. 0: never."`
+	PoolSize       int           `koanf:"pool_size" help:"Songs from which one transaction draws its negatives; bounds the rows it touches."`
+	UserStep       float64       `koanf:"user_step" help:"Step of a listener's vector."`
+	SongStep       float64       `koanf:"song_step" help:"Step of a song's vector."`
+	BiasStep       float64       `koanf:"bias_step" help:"Step of a song's bias."`
+	GenreScale     float64       `koanf:"genre_scale" help:"Weight of a genre vector within a song's."`
+	Regularisation float64       `koanf:"regularisation" help:"Pull of vectors to zero."`
+	InitScale      float64       `koanf:"init_scale" help:"Size of initial vectors."`
+	ErrorClip      float64       `koanf:"error_clip" help:"Largest error that one step learns from."`
+	Seed           int64         `koanf:"seed" help:"Seed of the learner's draws."`
 }
 
-// DefaultLearn leaves all but the seed to the model.
-func DefaultLearn() Learn { return Learn{Seed: 1} }
+// DefaultLearn leaves all but the seed and the lag to the model.
+func DefaultLearn() Learn { return Learn{Seed: 1, ReplayLag: 2 * time.Second} }
 
 // Validate reports every setting that makes no sense.
 func (l Learn) Validate() error {
@@ -219,6 +220,7 @@ func (l Learn) Validate() error {
 	between(&p, "learn.dim", l.Dim, 0, 512)
 	between(&p, "learn.negatives", l.Negatives, 0, 1000)
 	between(&p, "learn.replays", l.Replays, 0, 1000)
+	p.within("learn.replay_lag", l.ReplayLag, 0, day)
 	between(&p, "learn.pool_size", l.PoolSize, 0, 1_000_000)
 	for _, step := range []struct {
 		name  string

@@ -169,7 +169,7 @@ func listenerConfig(cfg config.Config, topics schemas.Topics) listener.Config {
 	c.Playlist.Length, c.Playlist.ArtistCap = cfg.Emit.Length, cfg.Emit.ArtistCap
 	c.Playlist.TrendSlots, c.Playlist.ExploreSlots = cfg.Emit.TrendSlots, cfg.Emit.ExploreSlots
 	c.Seed = uint64(cfg.Learn.Seed) //nolint:gosec // any bits are a seed
-	c.Learn, c.Trend = learnParams(cfg.Learn), trendParams(cfg.Trend)
+	c.Learn, c.Trend, c.ReplayLag = learnParams(cfg.Learn), trendParams(cfg.Trend), cfg.Learn.ReplayLag
 	c.Rank.Negatives = float64(c.Learn.Negatives)
 	return c
 }

@@ -10,6 +10,7 @@ type Learner struct {
 	params    Params
 	partition int32
 	rng       splitMix
+	hurried   bool
 	// syncSmall is Params.SyncEvery for the rows whose steps are smaller: what two learners do to a row unseen by each other is bounded
 	// by the sum of the steps. Nearly every step moves such rows, and all learners the same ones.
 	syncSmall int
@@ -105,13 +106,20 @@ func (l *Learner) FirstListen(user []float32, song Index, weight float32, histor
 	return step
 }
 
+// Hurry says whether to train with the fewest replays: under load fewer passes over a history are the cheapest thing to do without,
+// since later first listens replay it again.
+func (l *Learner) Hurry(on bool) { l.hurried = on }
+
 // replays returns how many songs of a history of length n are trained beside a first listen.
 func (l *Learner) replays(n int) int {
 	if n == 0 {
 		return 0
 	}
-	m := min(l.params.Replays, max(l.params.ReplayFloor, l.params.ReplayBudget/n))
-	return min(m, n)
+	m := l.params.ReplayFloor
+	if !l.hurried {
+		m = max(m, l.params.ReplayBudget/n)
+	}
+	return min(m, l.params.Replays, n)
 }
 
 // positive trains one positive and its negatives, and then moves the listener by the sum of their gradients. share scales all of them.

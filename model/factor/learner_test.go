@@ -314,6 +314,15 @@ func TestReplaysShrinkWithHistory(t *testing.T) {
 			t.Errorf("a history of %d songs is replayed %d times, want %d", n, got, want)
 		}
 	}
+	l.Hurry(true)
+	for n, want := range map[int]int{0: 0, 1: 1, 5: 1, 1000: 1} {
+		if got := l.replays(n); got != want {
+			t.Errorf("in a hurry a history of %d songs is replayed %d times, want %d", n, got, want)
+		}
+	}
+	if l.Hurry(false); l.replays(10) != 8 {
+		t.Error("the hurry does not end")
+	}
 }
 
 func BenchmarkFirstListen(b *testing.B) {
