@@ -13,12 +13,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"earworm/internal/backtest"
+	"earworm/internal/listeners"
 	"earworm/internal/run"
 )
 
 // backtestOptions are the flags of backtest.
 type backtestOptions struct {
 	events, catalogue string
+	world             string
+	size              listeners.Config // what differs from the world's own
 	columns           []string
 	minRating         float64
 	report, lists     string
@@ -42,6 +45,10 @@ func newBacktestCommand(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.events, "events", "", "history: CSV with a header, or NDJSON; a name that ends in .gz is unpacked")
+	f.StringVar(&o.world, "world", "", "a simulated world instead: "+worldsHelp())
+	f.IntVar(&o.size.Weeks, "weeks", 0, "weeks of the world; 0 is its own number, 10")
+	f.IntVar(&o.size.Listeners, "listeners", 0, "listeners of the world; 0 is its own number, 4,600")
+	f.IntVar(&o.size.Songs, "songs", 0, "songs of the world, with artists in proportion; 0 is its own number, 12,000")
 	f.StringSliceVar(&o.columns, "columns", nil, columnsHelp)
 	f.StringVar(&o.catalogue, "catalogue", "", catalogueHelp)
 	f.Float64Var(&o.minRating, "min-rating", 0, "rows with a lower rating are no consumption")
@@ -105,14 +112,54 @@ func (a *app) backtest(ctx context.Context, o backtestOptions) error {
 
 // dataset reads what is to be replayed.
 func (a *app) dataset(o backtestOptions) (*backtest.Dataset, error) {
-	if o.events == "" {
-		return nil, usage(errors.New("nothing to replay: give --events"))
+	if (o.events == "") == (o.world == "") {
+		return nil, usage(errors.New("give either --events or --world"))
+	}
+	if o.world != "" {
+		return a.simulated(o)
 	}
 	h, err := a.readHistory(o.events, o.catalogue, o.columns, o.minRating)
 	if err != nil {
 		return nil, err
 	}
 	return backtest.FromHistory(o.events, h), nil
+}
+
+// simulated lets a world live.
+func (a *app) simulated(o backtestOptions) (*backtest.Dataset, error) {
+	preset, err := listeners.FindPreset(o.world)
+	if err != nil {
+		return nil, usage(err)
+	}
+	cfg := preset.World()
+	cfg.Seed = o.options.Seed
+	if o.size.Weeks > 0 {
+		cfg.Weeks = o.size.Weeks
+	}
+	if o.size.Listeners > 0 {
+		cfg.Listeners = o.size.Listeners
+	}
+	if o.size.Songs > 0 {
+		cfg.Artists = max(cfg.Artists*o.size.Songs/cfg.Songs, 1)
+		cfg.Songs = o.size.Songs
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, usage(err)
+	}
+	progress := newProgress(a.err, "living", "events", 0)
+	defer progress.Done()
+	return backtest.FromWorld(preset.Name, cfg, func(done, total int64) {
+		progress.Total(total)
+		progress.Set(done)
+	})
+}
+
+func worldsHelp() string {
+	var names []string
+	for _, p := range listeners.Presets() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // listWriter writes the lists of one model in the form that the independent scorer reads.

@@ -48,7 +48,7 @@ func (b *base) freeze(at time.Time) {
 	b.catalogue, audience = b.data.audience(at.UnixMilli())
 	b.order = make([]int32, b.catalogue)
 	for i := range b.order {
-		b.order[i] = int32(i) //nolint:gosec // items are numbered so
+		b.order[i] = int32(i)
 	}
 	slices.SortStableFunc(b.order, func(x, y int32) int { return cmp.Compare(audience[y], audience[x]) })
 }

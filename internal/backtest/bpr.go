@@ -18,7 +18,6 @@ type bpr struct {
 	biases            []float32
 	listeners, firsts []int32 // the pairs so far
 	known             [][]int32
-	catalogued        int // items that have been given a vector
 	init              float64
 }
 
@@ -55,7 +54,7 @@ func (m *bpr) Freeze(at time.Time) error {
 	for _, items := range m.known {
 		slices.Sort(items)
 	}
-	dice := m.dice(4, uint64(at.UnixMilli())) //nolint:gosec // not negative
+	dice := m.dice(4, uint64(at.UnixMilli()))
 	for range m.epochs * len(m.firsts) {
 		k := dice.IntN(len(m.firsts))
 		l, i, j := m.listeners[k], m.firsts[k], int32(dice.IntN(m.catalogue)) //nolint:gosec // items are numbered so

@@ -242,7 +242,7 @@ func (b *numbering) of(old int32) int32 {
 
 func (b *numbering) rest() {
 	for old := range b.ordinal {
-		b.of(int32(old)) //nolint:gosec // an int32 is how it is numbered
+		b.of(int32(old))
 	}
 }
 
@@ -259,7 +259,7 @@ func (d *Dataset) mark() {
 	order, next := make([]int32, len(d.records)), slices.Clone(offset)
 	for i := range d.records { // a counting sort: the events of each listener, in order of time
 		l := d.records[i].listener
-		order[next[l]] = int32(i) //nolint:gosec // at most 2³¹ events
+		order[next[l]] = int32(i)
 		next[l]++
 	}
 	d.mentioned = slices.Repeat([]int64{math.MaxInt64}, len(d.Items))
@@ -267,7 +267,7 @@ func (d *Dataset) mark() {
 	mentioned, liked := make([]int32, len(d.Items)), make([]int32, len(d.Items)) // by which listener last, plus one
 	pairs := make([]int32, len(d.Items))                                         // of that listener
 	for l := range d.Listeners {
-		stamp := int32(l) + 1 //nolint:gosec // listeners are numbered so
+		stamp := int32(l) + 1
 		for _, i := range order[offset[l]:offset[l+1]] {
 			r := &d.records[i]
 			if !r.about() {
@@ -294,7 +294,7 @@ func (d *Dataset) mark() {
 // markPositive applies production's rule of what counts as listened to.
 func (r *record) markPositive() {
 	listen := engagement.Listen{PlayedMs: int64(r.played), DurationMs: int64(r.duration), PositionMs: int64(r.position)}
-	switch r.kind { //nolint:exhaustive // the others are no listens
+	switch r.kind {
 	case schemas.KindPlay:
 		listen.Signal = engagement.Play
 	case schemas.KindSkip:

@@ -59,7 +59,7 @@ func (m *ials) Freeze(at time.Time) error {
 		m.confidence[pair] = float32(n)
 	}
 	clear(m.users)
-	dice := m.dice(1, uint64(at.UnixMilli())) //nolint:gosec // not negative
+	dice := m.dice(1, uint64(at.UnixMilli()))
 	spread := .1 / math.Sqrt(float64(m.factors))
 	for i := range m.items[:m.catalogue*m.factors] {
 		m.items[i] = float32(dice.NormFloat64() * spread)

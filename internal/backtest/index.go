@@ -25,7 +25,7 @@ func newColumns(d *Dataset) columns {
 	next := slices.Clone(c.offset)
 	for l := range d.Listeners {
 		for pair := d.past.offset[l]; pair < d.past.offset[l+1]; pair++ {
-			c.listeners[pair] = int32(l) //nolint:gosec // listeners are numbered so
+			c.listeners[pair] = int32(l)
 			item := d.past.items[pair]
 			c.pairs[next[item]] = pair
 			next[item]++

@@ -32,7 +32,7 @@ type sums struct {
 func newSums(items int) *sums { return &sums{values: make([]float32, items)} }
 
 func (s *sums) add(item int32, v float32) {
-	if s.values[item] == 0 { //nolint:gocritic // exactly 0 until something is added
+	if s.values[item] == 0 {
 		s.touched = append(s.touched, item)
 	}
 	s.values[item] += v
@@ -120,7 +120,7 @@ func (m *cooccurrence) Freeze(at time.Time) error {
 	counts := make([]float64, m.catalogue)
 	for l, list := range m.seen {
 		for k, f := range list {
-			places[f.item] = append(places[f.item], place{int32(l), int32(k)}) //nolint:gosec // both are numbered so
+			places[f.item] = append(places[f.item], place{int32(l), int32(k)})
 			counts[f.item] += aged.at(f.at)
 		}
 	}
@@ -218,7 +218,7 @@ func (m *knn) Freeze(at time.Time) error {
 		for item := int32(from); item < int32(to); item++ { //nolint:gosec // items are numbered so
 			for _, pair := range m.byItem.of(item) {
 				w := weights[pair]
-				if w == 0 { //nolint:gocritic // exactly 0 where there is no event yet
+				if w == 0 {
 					continue
 				}
 				l := m.byItem.listeners[pair]

@@ -59,7 +59,7 @@ func newDecayed(n int, days float64) decayed {
 
 func (d *decayed) add(i int32, at int64) {
 	weight, shift := d.ageing.weight(at)
-	if shift != 1 { //nolint:gocritic // exactly 1 where nothing moved
+	if shift != 1 {
 		for j := range d.values {
 			d.values[j] *= shift
 		}

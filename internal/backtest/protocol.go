@@ -117,7 +117,7 @@ func (d *Dataset) audience(at int64) (catalogue int, users []int32) {
 func percentiles(values []int32) []float32 {
 	order := make([]int32, len(values))
 	for i := range order {
-		order[i] = int32(i) //nolint:gosec // items are numbered so
+		order[i] = int32(i)
 	}
 	slices.SortFunc(order, func(a, b int32) int { return cmp.Compare(values[a], values[b]) })
 	rank := make([]float32, len(values))

@@ -40,11 +40,11 @@ func Names() []string {
 }
 
 func parameters(p params) string {
-	text := ""
+	var text strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(p)) {
-		text += fmt.Sprintf(":%s=%v", key, p[key])
+		fmt.Fprintf(&text, ":%s=%v", key, p[key])
 	}
-	return text
+	return text.String()
 }
 
 // Parse reads name[:parameter=value]...

@@ -32,6 +32,8 @@ type Config struct {
 	ReleaseShare float64
 	// DriftPerWeek is the chance that a listener swaps one interest for another in a week.
 	DriftPerWeek float64
+	// InterestsMin and InterestsMax bound how many interests a listener has, each in a scene of its own; at most 8.
+	InterestsMin, InterestsMax int
 	// JoinShare of the listeners arrive during the run.
 	JoinShare float64
 	// Virals is the number of songs that go viral, none in the first two weeks of runs longer than four.
@@ -61,6 +63,7 @@ func Demo() Config {
 		Seed: 1, Start: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC), Weeks: 10,
 		Listeners: 4600, Songs: 12_000, Artists: 1800, Genres: 20, SceneSongs: 150, Regions: 4,
 		EventsPerListenerWeek: 46, NewShare: .40, ReleaseShare: .2, DriftPerWeek: .08, JoinShare: .15,
+		InterestsMin: 2, InterestsMax: 4,
 		Virals: 12, BotCampaigns: 3, BotAccounts: 40,
 		DuplicateShare: .01, LateShare: .005, BadShare: .0005,
 	}
@@ -92,6 +95,7 @@ func (c Config) Validate() error {
 	bad(c.SceneSongs < 1, "scene songs %d below 1", c.SceneSongs)
 	bad(c.Regions < 1 || c.Regions > len(regionTable), "regions %d not in 1..%d", c.Regions, len(regionTable))
 	bad(!(c.EventsPerListenerWeek > 0 && c.EventsPerListenerWeek <= 5000), "events per listener and week %v not in (0, 5000]", c.EventsPerListenerWeek)
+	bad(c.InterestsMin < 1 || c.InterestsMax < c.InterestsMin || c.InterestsMax > interestsMax, "interests %d to %d are not within 1 to %d", c.InterestsMin, c.InterestsMax, interestsMax)
 	bad(c.Virals < 0 || c.BotCampaigns < 0 || c.BotAccounts < 0, "negative number of virals, campaigns or accounts")
 	for _, share := range []struct {
 		name  string

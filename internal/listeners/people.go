@@ -34,7 +34,8 @@ var regionTable = [...]region{
 	{"GB", "Europe/London", english, .15},
 }
 
-const interestsMax = 4
+// interestsMax is how many interests anybody can have.
+const interestsMax = 8
 
 // interest is one direction of a listener's taste.
 type interest struct {
@@ -120,7 +121,7 @@ func (w *World) newListeners() {
 		p.newShare = float32(min(max(cfg.NewShare*math.Exp(.25*d.normal()-.03), 0), .95))
 		p.hurry = float32(math.Exp(.3*d.normal() - .045))
 		p.viral = float32(math.Exp(.6*d.normal() - .18))
-		p.count = 2 + d.below(interestsMax-1)
+		p.count = cfg.InterestsMin + d.below(cfg.InterestsMax-cfg.InterestsMin+1)
 		total := float32(0)
 		for k := range p.count {
 			p.interests[k] = w.newInterest(&d, p.languages)
