@@ -25,6 +25,7 @@ type backtestOptions struct {
 	columns           []string
 	minRating         float64
 	report, lists     string
+	plot              string
 	listModel         string
 	options           backtest.Options
 }
@@ -60,6 +61,7 @@ func newBacktestCommand(a *app) *cobra.Command {
 	f.Uint64Var(&o.options.Seed, "seed", 1, "seed of everything that is left to chance")
 	f.IntVar(&o.options.Shards, "shards", 1, "listener shards, and song shards, of the production model")
 	f.StringVar(&o.report, "report", "", "write the figures to this file, as JSON")
+	f.StringVar(&o.plot, "plot", "", "draw the figures into this folder, as SVG and PNG")
 	f.StringVar(&o.lists, "lists", "", "write the lists of one model to this file, CSV: freeze,user,rank,item")
 	f.StringVar(&o.listModel, "list-model", "", "the model of --lists; default: the production model, or else the first")
 	return cmd
@@ -105,6 +107,11 @@ func (a *app) backtest(ctx context.Context, o backtestOptions) error {
 	if o.report != "" {
 		if err := writeJSON(o.report, report); err != nil {
 			return err
+		}
+	}
+	if o.plot != "" {
+		if err := backtest.Plot(o.plot, report); err != nil {
+			return run.WithCode(run.CodeIO, err)
 		}
 	}
 	return run.WithCode(run.CodeIO, backtest.Print(a.out, report))

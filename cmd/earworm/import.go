@@ -34,8 +34,8 @@ func newImportCommand(a *app) *cobra.Command {
 	var o importOptions
 	csv := &cobra.Command{
 		Use:   "csv FILE",
-		Short: "Import listens from a CSV file, with the catalogue it implies",
-		Long: "The file has a header and one listen a line; a name that ends in .gz is unpacked. Rows are sorted by time and sent as\n" +
+		Short: "Import listens from a CSV or NDJSON file, with the catalogue it implies",
+		Long: "The file has one listen a line, as CSV with a header or as NDJSON; a name that ends in .gz is unpacked. Rows are sorted by time and sent as\n" +
 			"events whose ids come from their content: importing a file twice changes nothing.\n\n" +
 			"With --weekly the import stops at every Monday 00:00 UTC, waits until all roles have drained, and asks for that week's\n" +
 			"playlists, as if the history happened now.",

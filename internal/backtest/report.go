@@ -84,6 +84,7 @@ type WeekReport struct {
 	Recall     float64   `json:"recall_at_30"`
 	RecallSE   float64   `json:"recall_at_30_se"`
 	NDCG       float64   `json:"ndcg_at_30"`
+	NDCGSE     float64   `json:"ndcg_at_30_se"`
 	HitRate    float64   `json:"hit_rate"`
 	Coverage   float64   `json:"coverage"`
 	Percentile float64   `json:"popularity_percentile"`
@@ -118,7 +119,7 @@ func summarise(weeks []*week, results []*measured) *ModelReport {
 		r.Wasted += m.wasted
 		r.ByWeek = append(r.ByWeek, WeekReport{
 			Freeze: weeks[i].at, People: int(m.recall.n), Recall: m.recall.value(), RecallSE: finite(math.Sqrt(m.recall.variance())),
-			NDCG: m.ndcg.value(), HitRate: m.hit.value(), Coverage: m.coverage, Percentile: finite(m.percentile),
+			NDCG: m.ndcg.value(), NDCGSE: finite(math.Sqrt(m.ndcg.variance())), HitRate: m.hit.value(), Coverage: m.coverage, Percentile: finite(m.percentile),
 		})
 	}
 	r.Coverage, r.Percentile = coverage.value(), finite(percentile.value())

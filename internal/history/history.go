@@ -2,8 +2,10 @@ package history
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -97,50 +99,122 @@ func (h *History) Catalogue() map[string]schemas.Song {
 	return out
 }
 
-// Read reads a CSV file with a header. Rows that cannot be used are in Bad; the error is about the file as a whole. A field
-// may be mapped to several columns, joined with +: their values are joined with " – ".
+// Read reads a CSV file with a header, or NDJSON: one object a line, whose first is told by its brace. Rows that cannot be used are in
+// Bad; the error is about the file as a whole. A field may be mapped to several columns, joined with +: their values are joined with
+// " – ".
 func Read(in io.Reader, o Options) (*History, error) {
+	r := &reader{options: o, namespace: namespace(), history: &History{songs: map[string]*schemas.Song{}}, position: map[string][]int{}}
+	buffered := skipMark(in)
+	read := r.table
+	if head, err := buffered.Peek(1); err == nil && head[0] == '{' {
+		read = r.objects
+	}
+	if err := read(buffered); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(r.history.Events, func(a, b schemas.Event) int { return cmp.Compare(a.At, b.At) })
+	return r.history, nil
+}
+
+// skipMark skips the byte order mark that spreadsheets write.
+func skipMark(in io.Reader) *bufio.Reader {
+	const mark = "\ufeff"
+	buffered := bufio.NewReader(in)
+	if head, err := buffered.Peek(len(mark)); err == nil && string(head) == mark {
+		_, _ = buffered.Discard(len(mark)) // they were just peeked at
+	}
+	return buffered
+}
+
+func newRows(in io.Reader) *csv.Reader {
+	rows := csv.NewReader(in)
+	rows.FieldsPerRecord = -1 // a short row is a bad row, not the end
+	return rows
+}
+
+// table reads CSV.
+func (r *reader) table(in *bufio.Reader) error {
 	rows := newRows(in)
 	rows.ReuseRecord = true
 	header, err := rows.Read()
 	if err != nil {
-		return nil, fmt.Errorf("reading the header: %w", err)
+		return fmt.Errorf("reading the header: %w", err)
 	}
-	r := &reader{options: o, namespace: namespace(), history: &History{songs: map[string]*schemas.Song{}}, position: map[string][]int{}}
 	if err := r.place(header); err != nil {
-		return nil, err
+		return err
 	}
 	for {
 		row, err := rows.Read()
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		}
 		if parse, ok := errors.AsType[*csv.ParseError](err); ok { // before asking for a field's place: such a row may have none
 			r.history.Bad = append(r.history.Bad, BadRow{Line: parse.Line, Err: parse.Err})
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading rows: %w", err)
+			return fmt.Errorf("reading rows: %w", err)
 		}
 		line, _ := rows.FieldPos(0)
 		if err := r.row(row); err != nil {
 			r.history.Bad = append(r.history.Bad, BadRow{Line: line, Err: err})
 		}
 	}
-	slices.SortStableFunc(r.history.Events, func(a, b schemas.Event) int { return cmp.Compare(a.At, b.At) })
-	return r.history, nil
 }
 
-// newRows reads CSV behind the byte order mark that spreadsheets write.
-func newRows(in io.Reader) *csv.Reader {
-	const mark = "\ufeff"
-	buffered := bufio.NewReader(in)
-	if head, err := buffered.Peek(len(mark)); err == nil && string(head) == mark {
-		_, _ = buffered.Discard(len(mark)) // they were just peeked at
+// objects reads NDJSON. Its header is what the columns name: an object without one of them has it empty.
+func (r *reader) objects(in *bufio.Reader) error {
+	var header []string
+	for _, field := range slices.Sorted(maps.Keys(r.options.Columns)) {
+		header = append(header, strings.Split(r.options.Columns[field], "+")...)
 	}
-	rows := csv.NewReader(buffered)
-	rows.FieldsPerRecord = -1 // a short row is a bad row, not the end
-	return rows
+	if err := r.place(header); err != nil {
+		return err
+	}
+	row := make([]string, len(header))
+	for line := 1; ; line++ {
+		text, err := in.ReadBytes('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading rows: %w", err)
+		}
+		if len(bytes.TrimSpace(text)) > 0 {
+			wrong := object(text, header, row)
+			if wrong == nil {
+				wrong = r.row(row)
+			}
+			if wrong != nil {
+				r.history.Bad = append(r.history.Bad, BadRow{Line: line, Err: wrong})
+			}
+		}
+		if err != nil {
+			return nil //nolint:nilerr // the end of the file
+		}
+	}
+}
+
+// object fills a row with the values of a JSON object. A list becomes a|b|c.
+func object(text []byte, header, row []string) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber() // lest a large id lose digits
+	var values map[string]any
+	if err := decoder.Decode(&values); err != nil {
+		return fmt.Errorf("decoding the line: %w", err)
+	}
+	for i, name := range header {
+		switch v := values[name].(type) {
+		case nil:
+			row[i] = ""
+		case []any:
+			parts := make([]string, len(v))
+			for k, part := range v {
+				parts[k] = fmt.Sprint(part)
+			}
+			row[i] = strings.Join(parts, "|")
+		default:
+			row[i] = fmt.Sprint(v)
+		}
+	}
+	return nil
 }
 
 type reader struct {
@@ -261,7 +335,7 @@ func (r *reader) imply(row []string, id, item, artist string) {
 
 // Describe reads what a second CSV file says about the items, under the names of the fields: item is required.
 func (h *History) Describe(in io.Reader) error {
-	rows := newRows(in)
+	rows := newRows(skipMark(in))
 	header, err := rows.Read()
 	if err != nil {
 		return fmt.Errorf("reading the header: %w", err)

@@ -267,3 +267,32 @@ func TestDescribe(t *testing.T) {
 		t.Error("a broken file is accepted")
 	}
 }
+
+// TestObjects: NDJSON gives what CSV gives, ids included.
+func TestObjects(t *testing.T) {
+	t.Parallel()
+	columns := []string{"timestamp=when", "user=who", "item=artist+track", "artist=artist", "genres=tags", "rating=stars"}
+	table := read(t, "when,who,artist,track,tags,stars\n1772618340,12345678901234567890,Abba,SOS,pop|disco,4\n1772618341,ann,Abba,Waterloo,,1\n", 3, columns...)
+	objects := read(t, `{"when":1772618340,"who":12345678901234567890,"artist":"Abba","track":"SOS","tags":["pop","disco"],"stars":4}
+
+{"when":"1772618341","who":"ann","artist":"Abba","track":"Waterloo","tags":null,"stars":1,"other":{"x":1}}
+{"when":1772618342,"artist":"Abba","track":"nobody's"}
+{"when":1772618343,
+[]`, 3, columns...)
+	expect(t, "events", lines(objects), lines(table)...)
+	for i := range table.Events {
+		if table.Events[i].ID != objects.Events[i].ID {
+			t.Errorf("event %d has another id", i)
+		}
+	}
+	if a, b := fmt.Sprint(table.Catalogue()), fmt.Sprint(objects.Catalogue()); a != b || !strings.Contains(a, "disco") {
+		t.Errorf("%s\nwant\n%s", b, a)
+	}
+	if problems := bad(objects); len(problems) != 3 || problems[0] != "line 4: user or item is empty" || !strings.HasPrefix(problems[1], "line 5: decoding") {
+		t.Errorf("%q", problems)
+	}
+	broken := io.MultiReader(strings.NewReader("{\"user\":1}\n"), iotest.ErrReader(iotest.ErrTimeout))
+	if _, err := history.Read(broken, history.Options{Columns: history.Columns{}}); !errors.Is(err, iotest.ErrTimeout) {
+		t.Errorf("a reader that fails: %v", err)
+	}
+}
