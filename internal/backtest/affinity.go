@@ -22,7 +22,7 @@ type affinity struct {
 	pop     []float32
 }
 
-var _ Model = (*affinity)(nil)
+var _ Live = (*affinity)(nil)
 
 func newAffinity(b base, p params) Model {
 	popular, _ := newPopularity(b, params{"half_life": p["half_life"]}).(*popularity)
@@ -72,6 +72,9 @@ func (m *affinity) Freeze(at time.Time) error {
 	}
 	return nil
 }
+
+// Refresh implements Live.
+func (m *affinity) Refresh(at time.Time) error { return m.Freeze(at) }
 
 // Rank implements Model.
 func (m *affinity) Rank(listener int32, dst []int32) []int32 {

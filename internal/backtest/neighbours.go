@@ -94,7 +94,7 @@ type cooccurrence struct {
 	near neighbours
 }
 
-var _ Model = (*cooccurrence)(nil)
+var _ Live = (*cooccurrence)(nil)
 
 func newCooccurrence(b base, p params) Model {
 	return &cooccurrence{
@@ -149,6 +149,9 @@ func (m *cooccurrence) Freeze(at time.Time) error {
 	})
 	return nil
 }
+
+// Refresh implements Live.
+func (m *cooccurrence) Refresh(at time.Time) error { return m.Freeze(at) }
 
 // Rank implements Model.
 func (m *cooccurrence) Rank(listener int32, dst []int32) []int32 {

@@ -22,6 +22,8 @@ type Options struct {
 	MinHistory int
 	// CeilingSample is how many listeners of a week the ceiling of a simulated world is measured on. Default 200.
 	CeilingSample int
+	// DailySample is how many listeners of a day are measured prequentially. Default 200.
+	DailySample int
 	// Seed decides everything models leave to chance.
 	Seed uint64
 	// Shards is the number of listener shards and of song shards the production model runs with. Default 1.
@@ -48,6 +50,9 @@ func (o Options) withDefaults() Options {
 	if o.CeilingSample == 0 {
 		o.CeilingSample = 200
 	}
+	if o.DailySample == 0 {
+		o.DailySample = 200
+	}
 	if o.Shards == 0 {
 		o.Shards = 1
 	}
@@ -68,7 +73,7 @@ func (o Options) Validate() error {
 	bad(!(o.Warm >= 0 && o.Warm < 1), "warm %v is not in [0, 1)", o.Warm)
 	bad(o.TuneWeeks < 0, "tune weeks %d is negative", o.TuneWeeks)
 	bad(o.OnTuneWeeks && o.TuneWeeks == 0, "there are no tune weeks to measure")
-	bad(o.MinUsers < 0 || o.MinHistory < 0 || o.CeilingSample < 0, "a minimum or a sample is negative")
+	bad(o.MinUsers < 0 || o.MinHistory < 0 || o.CeilingSample < 0 || o.DailySample < 0, "a minimum or a sample is negative")
 	bad(o.Shards < 0 || o.Shards > 1024, "shards %d is not in 0..1024", o.Shards)
 	return errors.Join(errs...)
 }

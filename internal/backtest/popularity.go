@@ -12,7 +12,7 @@ type popularity struct {
 	chart  []int32
 }
 
-var _ Model = (*popularity)(nil)
+var _ Live = (*popularity)(nil)
 
 func newPopularity(b base, p params) Model {
 	m := &popularity{base: b, counts: newDecayed(len(b.data.Items), p["half_life"])}
@@ -43,6 +43,9 @@ func (p *popularity) Freeze(at time.Time) error {
 	p.chart = p.charted(func(item int32) float64 { return p.counts.values[item] })
 	return nil
 }
+
+// Refresh implements Live.
+func (p *popularity) Refresh(at time.Time) error { return p.Freeze(at) }
 
 // Rank implements Model.
 func (p *popularity) Rank(listener int32, dst []int32) []int32 { return p.walk(listener, dst, p.chart) }
@@ -78,7 +81,7 @@ type regional struct {
 	home        [][2]byte // of each listener, by the last event that told
 }
 
-var _ Model = (*regional)(nil)
+var _ Live = (*regional)(nil)
 
 func newRegional(b base, p params) Model {
 	r := &regional{
@@ -125,6 +128,9 @@ func (r *regional) Freeze(at time.Time) error {
 	}
 	return nil
 }
+
+// Refresh implements Live.
+func (r *regional) Refresh(at time.Time) error { return r.Freeze(at) }
 
 // Rank implements Model.
 func (r *regional) Rank(listener int32, dst []int32) []int32 {

@@ -15,9 +15,9 @@ func Print(w io.Writer, r *Report) error {
 	fmt.Fprintf(&text, "%s: %d events, %d listeners, %d items, %.1f weeks\n", r.Dataset.Name, r.Dataset.Events, r.Dataset.Listeners, r.Dataset.Items, r.Dataset.Weeks)
 	fmt.Fprintf(&text, "%d weeks measured, %s to %s, %d listeners in them\n\n", r.Weeks, r.Protocol.First.Format(time.DateOnly), r.Protocol.Last.Format(time.DateOnly), r.People)
 	whole := tabwriter.NewWriter(&text, 0, 8, 2, ' ', tabwriter.AlignRight)
-	row(whole, "model", "recall@30", "±", "NDCG@30", "±", "hit rate", "coverage", "pop. pct", "artist Gini", "CPU s/week", "ms/list")
+	row(whole, "model", "recall@30", "±", "NDCG@30", "±", "hit rate", "daily", "coverage", "pop. pct", "artist Gini", "CPU s/week", "ms/list")
 	if c := r.Ceiling; c != nil {
-		row(whole, "(the truth)", share(c.Recall), share(c.RecallSE), share(c.NDCG), "", "", "", "", "", "", "")
+		row(whole, "(the truth)", share(c.Recall), share(c.RecallSE), share(c.NDCG), "", "", "", "", "", "", "", "")
 	}
 	for _, name := range r.Order {
 		m := r.Models[name]
@@ -25,7 +25,11 @@ func Print(w io.Writer, r *Report) error {
 		if m.Gini != nil {
 			artists = fmt.Sprintf("%.3f", *m.Gini)
 		}
-		row(whole, name, share(m.Recall), share(m.RecallSE), share(m.NDCG), share(m.NDCGSE), fmt.Sprintf("%.3f", m.HitRate),
+		daily := "–"
+		if m.Prequential != nil {
+			daily = share(*m.Prequential)
+		}
+		row(whole, name, share(m.Recall), share(m.RecallSE), share(m.NDCG), share(m.NDCGSE), fmt.Sprintf("%.3f", m.HitRate), daily,
 			fmt.Sprintf("%.3f", m.Coverage), fmt.Sprintf("%.3f", m.Percentile), artists, fmt.Sprintf("%.3f", m.SecondsPerWeek),
 			fmt.Sprintf("%.3f", m.RankMillis))
 	}

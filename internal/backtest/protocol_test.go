@@ -275,3 +275,52 @@ func TestFirstIsTheFirstPositive(t *testing.T) {
 		t.Errorf("what was skipped first is found: %v", found)
 	}
 }
+
+// foresight lists what will be found on some day after the one it is asked on.
+type foresight struct {
+	*script
+	after, today time.Time
+	ahead        int
+	refreshed    int
+}
+
+func (f *foresight) Learn(e *backtest.Event) error {
+	f.after = time.UnixMilli(e.At)
+	return nil
+}
+
+func (f *foresight) Refresh(at time.Time) error {
+	if !f.after.Before(at) {
+		return errors.New("an event of the day has been learnt")
+	}
+	f.today = at
+	f.refreshed++
+	return nil
+}
+
+func (f *foresight) Rank(listener int32, dst []int32) []int32 {
+	day := f.today.AddDate(0, 0, f.ahead)
+	return append(dst, f.data.Found(listener, day, day.AddDate(0, 0, 1))...)
+}
+
+// TestPrequential: every find of a day is tested against the list made at its beginning.
+func TestPrequential(t *testing.T) {
+	t.Parallel()
+	d := checkerboard(t)
+	for ahead, want := range []float64{1, 0} {
+		f := &foresight{script: &script{data: d}, ahead: ahead}
+		report, err := backtest.Run(t.Context(), d, backtest.Options{
+			Models:     []string{backtest.ProductionName, "ials:sweeps=1"},
+			Production: func(*backtest.Dataset, backtest.Options) (backtest.Model, error) { return f, nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := report.Models[backtest.ProductionName].Prequential; got == nil || *got != want || f.refreshed < 28 {
+			t.Errorf("%d days ahead: %v after %d days, want %v", ahead, got, f.refreshed, want)
+		}
+		if report.Models["ials:sweeps=1"].Prequential != nil {
+			t.Error("a model that learns in batches is measured by the day")
+		}
+	}
+}

@@ -8,7 +8,7 @@ import (
 // random lists a fresh uniform sample for each listener and week: what chance scores.
 type random struct{ base }
 
-var _ Model = (*random)(nil)
+var _ Live = (*random)(nil)
 
 func newRandom(b base, _ params) Model { return &random{base: b} }
 
@@ -20,6 +20,9 @@ func (r *random) Freeze(at time.Time) error {
 	r.freeze(at)
 	return nil
 }
+
+// Refresh implements Live.
+func (r *random) Refresh(at time.Time) error { return r.Freeze(at) }
 
 // Rank implements Model.
 func (r *random) Rank(listener int32, dst []int32) []int32 {

@@ -53,7 +53,10 @@ type ModelReport struct {
 	Coverage   float64 `json:"coverage"`
 	Percentile float64 `json:"popularity_percentile"`
 	// Gini is null where no artists are known.
-	Gini         *float64                 `json:"artist_gini"`
+	Gini *float64 `json:"artist_gini"`
+	// Prequential is the share of single finds that a list made at the beginning of the day held; null for models that learn in
+	// batches.
+	Prequential  *float64                 `json:"prequential_recall_at_30"`
 	ByAge        map[string]SegmentReport `json:"by_song_age"`
 	ByHistory    map[string]SegmentReport `json:"by_history"`
 	ByMainstream map[string]SegmentReport `json:"by_mainstream"`

@@ -25,7 +25,7 @@ func Run(ctx context.Context, d *Dataset, o Options) (*Report, error) {
 		return nil, ErrNoWeeks
 	}
 	report := newReport(d, o, weeks)
-	h := &harness{d: d, o: o, weeks: weeks}
+	h := &harness{d: d, o: o, weeks: weeks, days: d.days(weeks, o)}
 	for _, w := range weeks {
 		report.People += w.measured
 		h.total += int64(len(w.people))
@@ -79,6 +79,7 @@ type harness struct {
 	d           *Dataset
 	o           Options
 	weeks       []*week
+	days        []*day
 	done, total int64
 }
 
@@ -96,9 +97,11 @@ const progressEvery = 8192
 // measure runs one model over the data.
 func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	clock := newClock()
-	var learn, fit, rank float64
+	var learn, fit, ranked float64
 	var results []*measured
 	next, learnt, lists := 0, 0, 0
+	live, _ := m.(Live)
+	daily := prequential{days: h.days}
 	freeze := func() error {
 		w := h.weeks[next]
 		learn += clock.lap()
@@ -106,8 +109,9 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 			return fmt.Errorf("freezing at %s: %w", w.at.Format(time.DateOnly), err)
 		}
 		fit += clock.lap()
-		given := h.rank(m, w)
-		rank += clock.lap()
+		given := rank(m, w.people)
+		h.progress(int64(len(given)))
+		ranked += clock.lap()
 		lists += len(given)
 		results = append(results, h.d.evaluate(w, given))
 		err := h.hand(m, w, given)
@@ -120,6 +124,13 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 			if err := freeze(); err != nil {
 				return nil, err
 			}
+		}
+		if live != nil && daily.due(e.At) {
+			learn += clock.lap()
+			if err := daily.before(e.At, h, live); err != nil {
+				return nil, err
+			}
+			clock.lap()
 		}
 		if err := m.Learn(e); err != nil {
 			return nil, fmt.Errorf("learning an event of %s: %w", time.UnixMilli(e.At).UTC().Format(time.RFC3339), err)
@@ -135,8 +146,12 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	h.progress(int64(learnt % progressEvery))
 	r := summarise(h.weeks, results)
 	first, last := h.d.Span()
-	r.LearnSeconds, r.FitSeconds, r.RankSeconds = learn, fit, rank
-	r.RankMillis = rank * 1000 / float64(max(lists, 1))
+	if daily.hits.n > 0 {
+		v := daily.hits.value()
+		r.Prequential = &v
+	}
+	r.LearnSeconds, r.FitSeconds, r.RankSeconds = learn, fit, ranked
+	r.RankMillis = ranked * 1000 / float64(max(lists, 1))
 	r.SecondsPerWeek = learn/max(last.Sub(first).Hours()/(7*24), 1./7) + fit/float64(len(h.weeks))
 	return r, nil
 }
@@ -146,20 +161,19 @@ func (h *harness) progress(n int64) {
 	h.o.Progress(h.done, h.total)
 }
 
-// rank asks for the lists of everybody in the week, on all processors. Who asks for which makes no difference.
-func (h *harness) rank(m Model, w *week) [][]int32 {
-	lists := make([][]int32, len(w.people))
+// rank asks for the lists of some people, on all processors. Who asks for which makes no difference.
+func rank(m Model, people []person) [][]int32 {
+	lists := make([][]int32, len(people))
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(w.people)) {
+	for range min(runtime.GOMAXPROCS(0), len(people)) {
 		workers.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(lists)); i = next.Add(1) - 1 {
-				lists[i] = m.Rank(w.people[i].listener, nil)
+				lists[i] = m.Rank(people[i].listener, nil)
 			}
 		})
 	}
 	workers.Wait()
-	h.progress(int64(len(lists)))
 	return lists
 }
 
@@ -198,7 +212,7 @@ func (h *harness) ceiling() *Ceiling {
 			}
 		}
 		truth := oracle{d: h.d, at: w.at}
-		results = append(results, h.d.evaluate(&sample, h.rank(truth, &sample)))
+		results = append(results, h.d.evaluate(&sample, rank(truth, sample.people)))
 	}
 	c := &Ceiling{}
 	c.Recall, c.RecallSE, c.People = over(results, func(m *measured) *mean { return &m.recall })

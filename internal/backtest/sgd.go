@@ -17,7 +17,7 @@ type isgd struct {
 	queue        recency
 }
 
-var _ Model = (*isgd)(nil)
+var _ Live = (*isgd)(nil)
 
 func newISGD(b base, p params) Model {
 	m := &isgd{
@@ -73,6 +73,9 @@ func (m *isgd) Freeze(at time.Time) error {
 	m.freeze(at)
 	return nil
 }
+
+// Refresh implements Live.
+func (m *isgd) Refresh(at time.Time) error { return m.Freeze(at) }
 
 // Rank implements Model.
 func (m *isgd) Rank(listener int32, dst []int32) []int32 {
