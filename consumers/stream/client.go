@@ -329,8 +329,9 @@ func ReadAll(ctx context.Context, options []kgo.Opt, topics []string, fn func(*R
 	return ctx.Err() //nolint:wrapcheck // a read that was cut off is not complete
 }
 
-// WaitDrained returns when the group has committed everything that was in the topics at one moment after the call. It
-// polls every interval (default 100 ms) until ctx ends.
+// WaitDrained returns when the group has committed everything that was in the topics at one moment after the call,
+// and everything that it sent to these topics itself while it did so. It polls every interval (default 100 ms) until
+// ctx ends; the error then names a partition that is not drained.
 //
 // A committed offset stops before trailing transaction markers, so an offset short of the end is drained as well if
 // what lies between holds no committed record; that gap is read.
@@ -339,35 +340,44 @@ func WaitDrained(ctx context.Context, cl *kgo.Client, group string, topics []str
 		interval = 100 * time.Millisecond
 	}
 	admin := kadm.NewClient(cl)
+	var last error
 	for {
-		drained, err := drainedNow(ctx, cl, admin, group, topics)
-		if err == nil && drained {
+		err := drainedNow(ctx, cl, admin, group, topics)
+		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil && !sleep(ctx, interval) || ctx.Err() != nil {
-			return fmt.Errorf("waiting until %s has drained its topics: %w", group, errors.Join(ctx.Err(), err))
+		if last == nil || ctx.Err() == nil {
+			last = err // a look that was cut short says less than the one before
+		}
+		if ctx.Err() != nil || !sleep(ctx, interval) {
+			return fmt.Errorf("waiting until %s has drained its topics: %w", group, errors.Join(ctx.Err(), last))
 		}
 	}
 }
 
-func drainedNow(ctx context.Context, cl *kgo.Client, admin *kadm.Client, group string, topics []string) (bool, error) {
+// drainedNow returns nil if the group has drained the topics, or what is left.
+//
+// The order of the looks is what makes "drained" true. Suppose the ends came first: a member reads the last record,
+// commits its offset and, in the same transaction, sends a record to one of its own inputs (a tick that continues).
+// Then the offset is fetched, equals the end, and the new record is overlooked. With the offsets first, whatever was
+// sent before they were committed lies below the ends.
+func drainedNow(ctx context.Context, cl *kgo.Client, admin *kadm.Client, group string, topics []string) error {
+	committed, err := admin.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return fmt.Errorf("fetching offsets of the group: %w", err)
+	}
 	ends, err := admin.ListEndOffsets(ctx, topics...)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return false, fmt.Errorf("listing end offsets: %w", err)
+		return fmt.Errorf("listing end offsets: %w", err)
 	}
 	starts, err := admin.ListStartOffsets(ctx, topics...)
 	if err != nil {
-		return false, fmt.Errorf("listing start offsets: %w", err)
+		return fmt.Errorf("listing start offsets: %w", err)
 	}
-	committed, err := admin.FetchOffsets(ctx, group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return false, fmt.Errorf("fetching offsets of the group: %w", err)
-	}
-	gaps := make(map[string]map[int32]kgo.Offset)
-	targets := make(map[TopicPartition]int64)
+	gaps := make(map[TopicPartition]gap)
 	ends.Each(func(end kadm.ListedOffset) {
 		at := int64(0)
 		if start, ok := starts.Lookup(end.Topic, end.Partition); ok {
@@ -376,65 +386,97 @@ func drainedNow(ctx context.Context, cl *kgo.Client, admin *kadm.Client, group s
 		if c, ok := committed.Lookup(end.Topic, end.Partition); ok {
 			at = max(at, c.At)
 		}
-		if at >= end.Offset {
-			return
+		if at < end.Offset {
+			gaps[TopicPartition{Topic: end.Topic, Partition: end.Partition}] = gap{from: at, to: end.Offset}
 		}
-		if gaps[end.Topic] == nil {
-			gaps[end.Topic] = make(map[int32]kgo.Offset)
-		}
-		gaps[end.Topic][end.Partition] = kgo.NewOffset().At(at)
-		targets[TopicPartition{Topic: end.Topic, Partition: end.Partition}] = end.Offset
 	})
 	if len(gaps) == 0 {
-		return true, nil
+		return nil
 	}
-	return gapsEmpty(ctx, cl, gaps, targets)
+	return gapsEmpty(ctx, cl, gaps)
 }
 
-// gapsEmpty reads from the offsets to the targets and reports whether there is nothing but markers and aborted
-// records. The first committed record settles it.
-func gapsEmpty(ctx context.Context, cl *kgo.Client, gaps map[string]map[int32]kgo.Offset, targets map[TopicPartition]int64) (bool, error) {
+// gap is a range of offsets of a partition: from is the first, to is after the last.
+type gap struct{ from, to int64 }
+
+// errNotEmpty means that a gap holds a record.
+var errNotEmpty = errors.New("not drained")
+
+func (g gap) held(tp TopicPartition, why string) error {
+	return fmt.Errorf("%w: %s/%d from offset %d to %d: %s", errNotEmpty, tp.Topic, tp.Partition, g.from, g.to, why)
+}
+
+// gapsEmpty reads the gaps and returns nil if there is nothing but markers and aborted records in them. The first
+// committed record settles it: the error is then errNotEmpty.
+func gapsEmpty(ctx context.Context, cl *kgo.Client, gaps map[TopicPartition]gap) error {
+	from := make(map[string]map[int32]kgo.Offset)
+	for tp, g := range gaps {
+		if from[tp.Topic] == nil {
+			from[tp.Topic] = make(map[int32]kgo.Offset)
+		}
+		from[tp.Topic][tp.Partition] = kgo.NewOffset().At(g.from)
+	}
 	reader, err := kgo.NewClient(append(cl.Opts(),
-		kgo.ConsumePartitions(gaps), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+		kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(100*time.Millisecond))...)
 	if err != nil {
-		return false, fmt.Errorf("making a reader: %w", err)
+		return fmt.Errorf("making a reader: %w", err)
 	}
 	defer reader.Close()
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	next := make(map[TopicPartition]int64)
-	for len(targets) > 0 && short.Err() == nil {
-		data := false
+	rest := maps.Clone(gaps)
+	for len(rest) > 0 && short.Err() == nil {
+		var data error
 		reader.PollRecords(short, 1000).EachPartition(func(p kgo.FetchTopicPartition) {
 			tp := TopicPartition{Topic: p.Topic, Partition: p.Partition}
+			g, waiting := rest[tp]
 			for _, r := range p.Records {
-				data = data || !r.Attrs.IsControl()
-				next[tp] = r.Offset + 1
+				if !r.Attrs.IsControl() && data == nil {
+					data = gaps[tp].held(tp, fmt.Sprintf("there is a record at %d", r.Offset))
+				}
+				g.from = r.Offset + 1
 			}
-			if next[tp] >= targets[tp] {
-				delete(targets, tp)
+			if waiting {
+				rest[tp] = g
+			}
+			if g.from >= g.to {
+				delete(rest, tp)
 			}
 		})
-		if data {
-			return false, nil
+		if data != nil {
+			return data
 		}
 	}
-	if len(targets) == 0 {
-		return true, nil
+	return tailsEmpty(ctx, reader, rest)
+}
+
+// tailsEmpty is gapsEmpty for what a reader did not get past: the last offsets of a partition may hold nothing that is
+// delivered. The brokers are asked instead.
+func tailsEmpty(ctx context.Context, cl *kgo.Client, rest map[TopicPartition]gap) error {
+	if len(rest) == 0 {
+		return nil
 	}
-	stable, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, slices.Collect(maps.Keys(gaps))...)
+	topics := make(map[string]struct{}, len(rest))
+	for tp := range rest {
+		topics[tp.Topic] = struct{}{}
+	}
+	stable, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, slices.Collect(maps.Keys(topics))...)
 	if err != nil {
-		return false, fmt.Errorf("listing stable offsets: %w", err)
+		return fmt.Errorf("listing stable offsets: %w", err)
 	}
-	for tp, end := range targets {
-		if o, ok := stable.Lookup(tp.Topic, tp.Partition); !ok || o.Err != nil || o.Offset < end {
-			return false, nil
+	for tp, g := range rest {
+		o, ok := stable.Lookup(tp.Topic, tp.Partition)
+		if !ok || o.Err != nil || o.Offset < g.to {
+			return g.held(tp, fmt.Sprintf("an open transaction: the last stable offset is %d (%v)", o.Offset, o.Err))
 		}
-		at := max(next[tp], gaps[tp.Topic][tp.Partition].EpochOffset().Offset)
-		if empty, err := tailEmpty(ctx, reader, tp, at, end); err != nil || !empty {
-			return false, err
+		empty, err := tailEmpty(ctx, cl, tp, g.from, g.to)
+		if err != nil {
+			return err
+		}
+		if !empty {
+			return g.held(tp, "a record that could not be read in time")
 		}
 	}
-	return true, nil
+	return nil
 }

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"earworm/consumers/stream"
 )
@@ -268,5 +271,43 @@ func TestConfigValidateReportsEverything(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no word of %q in %v", want, err)
 		}
+	}
+}
+
+// TestDrainedIncludesWhatTheGroupSentItself: a member that commits the last offset of a topic may send a record to the same topic in
+// that transaction. The commit comes between the two looks of WaitDrained, whichever is the first.
+func TestDrainedIncludesWhatTheGroupSentItself(t *testing.T) {
+	for name, key := range map[string]kmsg.Key{"before the offsets are fetched": kmsg.OffsetFetch, "before the ends are listed": kmsg.ListOffsets} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.send(topicTicks, "k", 1, 1)
+			// What the listener role does with the last chunk but one of a week.
+			member := w.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+			var once sync.Once
+			w.cluster.ControlKey(key.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+				w.cluster.KeepControl()
+				once.Do(func() {
+					w.cluster.SleepControl(func() {
+						if err := member.ProduceSync(t.Context(), &kgo.Record{Topic: topicTicks, Value: []byte("continue")}).FirstErr(); err != nil {
+							t.Error(err)
+						}
+						commit := kadm.Offsets{}
+						commit.AddOffset(topicTicks, 0, 1, -1)
+						if err := kadm.NewClient(member).CommitAllOffsets(t.Context(), "toy-counter", commit); err != nil {
+							t.Error(err)
+						}
+					})
+				})
+				return nil, nil, false
+			})
+			cl := w.client()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			err := stream.WaitDrained(ctx, cl, "toy-counter", []string{topicTicks}, 20*time.Millisecond)
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "ticks/0 from offset 1 to 2") {
+				t.Errorf("a tick that continues is still there, and: %v", err)
+			}
+			once.Do(func() { t.Error("nothing was committed in between") })
+		})
 	}
 }
