@@ -307,3 +307,64 @@ func TestTailFileOfNothing(t *testing.T) {
 		t.Errorf("Tail of a missing file = %q, want the reason", got)
 	}
 }
+
+func TestStacksSaysWhatGoroutinesWaitFor(t *testing.T) {
+	child, _ := server(t)
+	stacks, err := child.Stacks(10 * time.Second)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("no SIGQUIT here")
+	}
+	if err != nil || !strings.Contains(stacks, "process_test.serve") || strings.Contains(stacks, "hello") {
+		t.Errorf("%v; the goroutines:\n%s", err, stacks)
+	}
+	if _, err := child.Stacks(time.Second); !errors.Is(err, process.ErrEnded) {
+		t.Errorf("Stacks of the dead: %v, want ErrEnded", err)
+	}
+	quitter := process.Run(t, config("deaf", ""))
+	for !quitter.Logged("ignoring") {
+		runtime.Gosched()
+	}
+	if err := quitter.Pause(); err != nil {
+		t.Skip("no SIGSTOP here")
+	}
+	if _, err := quitter.Stacks(100 * time.Millisecond); err == nil || quitter.Running() {
+		t.Errorf("a child that does not answer: %v, running: %v", err, quitter.Running())
+	}
+}
+
+func TestSummarisePutsEqualGoroutinesTogether(t *testing.T) {
+	const dump = `SIGQUIT: quit
+
+goroutine 7 gp=0xc000 m=nil [select, 12 minutes]:
+main.wait(0xc0001, {0x1, 0x2})
+	/src/main.go:10 +0x1d fp=0x1 sp=0x2 pc=0x3
+created by main.main in goroutine 1
+	/src/main.go:5 +0x2
+
+goroutine 8 [select, 2 minutes]:
+main.wait(0xc0002, {0x3, 0x4})
+	/src/main.go:10 +0x1d
+created by main.main in goroutine 3
+	/src/main.go:5 +0x2
+
+goroutine 1 [running]:
+main.main()
+	/src/main.go:6 +0x9
+
+rax 0x0
+`
+	const want = `1 × [running]
+main.main()
+	/src/main.go:6
+
+2 × [select, for up to 12 minutes]
+main.wait
+	/src/main.go:10
+created by main.main
+	/src/main.go:5
+
+`
+	if got := process.Summarise(dump); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
