@@ -89,15 +89,14 @@ func run(t *testing.T, c campaign) outcome {
 	cfg.Kafka.SessionTimeout, cfg.Kafka.TransactionTimeout = sessionTimeout, 2*time.Second
 	binary := builder.Binary(t, process.Build{Package: "earworm/cmd/earworm", Tags: c.tags})
 	began := time.Now()
-	p := build(t, cfg, binary, instances)
+	p := build(t, cfg, binary, instances, 6*time.Minute)
 	l := newLoad(t, p, world(seed), c.rate, rng)
 	o := outcome{load: l}
 	t.Cleanup(func() {
 		t.Logf("%d events (%+v), %d playlists, %d listeners erased; %d kills, %d of them at work, %d lost disks, %d stops beyond the session timeout, "+
 			"%d own ends, %.0f s", l.sent, l.fold.Totals(), o.playlists, l.erased, o.kills, o.atWork, o.wipes, o.stop, p.ended, o.seconds)
 	})
-	ctx, cancel := context.WithTimeout(p.ctx, 6*time.Minute)
-	defer cancel()
+	ctx := p.ctx
 	done, sent := make(chan struct{}), make(chan error, 1)
 	go func() { sent <- l.run(ctx, done) }()
 	err = o.strike(p, c.plan(rng))

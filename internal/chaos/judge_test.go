@@ -98,7 +98,7 @@ func readAll(t *testing.T, l *load, topic string, fn func(*stream.Record) error)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.ReadAll(t.Context(), options, []string{topic}, fn); err != nil {
+	if err := stream.ReadAll(l.plant.ctx, options, []string{topic}, fn); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -190,7 +190,7 @@ func (v *verdict) judgeLetters(t *testing.T, l *load) {
 func (v *verdict) judgeLists(t *testing.T, l *load) {
 	t.Helper()
 	have := map[string]map[string]int{}
-	err := l.plant.client.Playlists(t.Context(), func(user string, list *schemas.Playlist) error {
+	err := l.plant.client.Playlists(l.plant.ctx, func(user string, list *schemas.Playlist) error {
 		if have[user] == nil || list == nil {
 			have[user] = map[string]int{} // an erased listener's playlists are withdrawn
 		}

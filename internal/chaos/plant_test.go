@@ -56,8 +56,12 @@ type worker struct {
 	child        *process.Child
 }
 
-// build starts the workers against the brokers of cfg. They end with the test.
-func build(t *testing.T, cfg config.Config, binary string, instances int) *plant {
+// errStill says that a plant took longer than all that can happen to it excuses.
+var errStill = errors.New("the plant stands still")
+
+// build starts the workers against the brokers of cfg. They end with the test, which must be done with them within the limit: after
+// it everything that waits for the plant fails, and the test says what the plant was waiting for.
+func build(t *testing.T, cfg config.Config, binary string, instances int, limit time.Duration) *plant {
 	t.Helper()
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
@@ -77,7 +81,9 @@ func build(t *testing.T, cfg config.Config, binary string, instances int) *plant
 		t.Fatal(err)
 	}
 	p := &plant{binary: binary, cfg: cfg, client: client}
-	p.ctx, p.cancel = context.WithCancelCause(context.WithoutCancel(t.Context()))
+	bounded, release := context.WithTimeoutCause(context.WithoutCancel(t.Context()), limit, fmt.Errorf("%w after %v", errStill, limit))
+	t.Cleanup(release)
+	p.ctx, p.cancel = context.WithCancelCause(bounded)
 	for i, port := range ports {
 		id := "w" + strconv.Itoa(i)
 		w := &worker{
@@ -99,6 +105,9 @@ func build(t *testing.T, cfg config.Config, binary string, instances int) *plant
 		<-done
 		if cause != nil {
 			t.Error(cause)
+		}
+		if errors.Is(cause, errStill) {
+			p.diagnose(t)
 		}
 		p.close(t)
 	})
@@ -249,7 +258,7 @@ func (p *plant) stop(t *testing.T) {
 func (p *plant) verify(t *testing.T, w *worker) (code int, out string) {
 	t.Helper()
 	child := process.Run(t, process.Config{Path: p.binary, Args: p.arguments("verify", "--state", w.dir, "--wait", "1m")})
-	exit, err := child.Wait(t.Context())
+	exit, err := child.Wait(p.ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
