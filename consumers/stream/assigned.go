@@ -195,6 +195,7 @@ func (s *session) register(topic string, partition int32) {
 		letters:   r.cfg.DeadLetters,
 		lettersAt: r.cfg.DeadLetterBytesMax,
 		partition: partition,
+		declared:  r.cfg.outputs(),
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	t.cancel, t.done = cancel, make(chan struct{})

@@ -29,6 +29,9 @@ type Config struct {
 	Changelog string
 	// Partitions is the number of partitions of Inputs and Changelog; only a role with state needs it.
 	Partitions int32
+	// Outputs are the topics that tasks emit to, besides Changelog and DeadLetters; any other is refused. They must be known
+	// before a task runs: see session.mend.
+	Outputs []string
 	// DeadLetters is the topic of records that cannot be processed.
 	DeadLetters string
 

@@ -293,7 +293,7 @@ func (w *world) config(instance string, d *disk) stream.Config {
 	return stream.Config{
 		App: "toy", Role: "counter", InstanceID: instance,
 		Inputs: []string{topicIn, topicTicks}, Changelog: topicLog, Partitions: w.partitions, DeadLetters: topicLetters,
-		OpenStore: d.open, NewTask: newCounter, ClientOptions: w.options(),
+		Outputs: []string{topicOut}, OpenStore: d.open, NewTask: newCounter, ClientOptions: w.options(),
 		CommitInterval: 20 * time.Millisecond, HeartbeatInterval: 50 * time.Millisecond,
 		SessionTimeout: 3 * time.Second, TransactionTimeout: 2 * time.Second, RebalanceTimeout: 5 * time.Second,
 		BackoffMin: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond,

@@ -16,6 +16,7 @@ type metrics struct {
 	aborts    prometheus.Counter
 	restarts  prometheus.Counter
 	skipped   *prometheus.CounterVec
+	hanging   *prometheus.CounterVec
 	duration  prometheus.Histogram
 	restored  prometheus.Counter
 	restoring *prometheus.GaugeVec
@@ -53,6 +54,10 @@ func newMetrics(reg prometheus.Registerer, r *Runtime) (*metrics, error) {
 			Namespace: ns, Subsystem: sub, Name: "batches_skipped_total",
 			Help: "Record batches that could not be read and were dead-lettered whole.",
 		}, []string{"topic", "partition"}),
+		hanging: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: ns, Subsystem: sub, Name: "hanging_transactions_total",
+			Help: "Transactions of this instance that a coordinator left open in a partition: ended here, or left to an operator.",
+		}, []string{"result"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: ns, Subsystem: sub, Name: "transaction_duration_seconds",
 			Help:    "From the first record of a transaction until its effects are in the stores.",
@@ -73,7 +78,7 @@ func newMetrics(reg prometheus.Registerer, r *Runtime) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.records, m.commits, m.aborts, m.restarts, m.skipped, m.duration, m.restored, m.restoring, m,
+		m.records, m.commits, m.aborts, m.restarts, m.skipped, m.hanging, m.duration, m.restored, m.restoring, m,
 	} {
 		errs = append(errs, reg.Register(c))
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -47,6 +48,7 @@ const (
 var (
 	errNoChangelog = errors.New("a task without a changelog has no state to change")
 	errNoTopic     = errors.New("a message without a topic")
+	errUndeclared  = errors.New("a message to a topic that is not among the outputs of the role")
 )
 
 // Output collects what a task does in a transaction. It belongs to one task; its methods are valid during Process
@@ -58,6 +60,7 @@ type Output struct {
 	letters   string
 	lettersAt int // size above which a dead letter becomes a stub
 	partition int32
+	declared  []string // the topics that Emit accepts; nil accepts all
 
 	bytes   arena
 	records recordSlab
@@ -87,6 +90,10 @@ func (o *Output) Delete(key []byte) { o.Put(key, nil) }
 func (o *Output) Emit(m Message) {
 	if m.Topic == "" {
 		o.fail(errNoTopic)
+		return
+	}
+	if o.declared != nil && !slices.Contains(o.declared, m.Topic) {
+		o.fail(fmt.Errorf("%w: %s", errUndeclared, m.Topic))
 		return
 	}
 	r := o.records.next()

@@ -35,6 +35,8 @@ type session struct {
 	faults  map[TopicPartition]int // unreadable fetches in a row, see unreadable
 	warned  time.Time
 	brakes  brakes
+	// unsure says that a connection was lost since the last mend: a broker may have been restarted.
+	unsure atomic.Bool
 }
 
 // brakes let a waiting rebalance shorten the transaction in hand.
@@ -94,6 +96,9 @@ func (s *session) run(parent context.Context) (err error) {
 		return fatal(fmt.Errorf("making a kafka client: %w", err))
 	}
 	defer s.aux.Close()
+	if err = s.mendAll(); err != nil { //nolint:contextcheck // the session's own context
+		return err
+	}
 	if s.kc, err = kgo.NewGroupTransactSession(s.sessionOptions()...); err != nil {
 		return fatal(fmt.Errorf("making a transactional kafka client: %w", err))
 	}
@@ -142,7 +147,8 @@ func (s *session) sessionOptions() []kgo.Opt {
 	opts = append(opts, s.baseOptions()...)
 	// The client registers its metrics when it is made and removes them when it closes, so they are the session's.
 	opts = append(opts, kgo.WithHooks(kprom.NewMetrics("earworm_kafka",
-		kprom.Registerer(s.r.kafka), kprom.FetchAndProduceDetail(kprom.ByTopic, kprom.Records, kprom.UncompressedBytes))))
+		kprom.Registerer(s.r.kafka), kprom.FetchAndProduceDetail(kprom.ByTopic, kprom.Records, kprom.UncompressedBytes)),
+		connections{lost: func() { s.unsure.Store(true) }}))
 	return append(opts,
 		kgo.ConsumerGroup(c.Group()),
 		kgo.InstanceID(c.InstanceID),
@@ -173,7 +179,12 @@ func (s *session) fail(err error) { s.cancel(err) }
 // no group callback runs, so what was polled still belongs to this member when it is processed.
 func (s *session) loop() error {
 	for s.ctx.Err() == nil {
-		fetches := s.kc.PollRecords(s.ctx, s.r.cfg.PollRecordsMax)
+		if s.unsure.Swap(false) {
+			if err := s.mendAll(); err != nil {
+				return err
+			}
+		}
+		fetches := s.poll()
 		if s.ctx.Err() != nil {
 			break
 		}
@@ -184,6 +195,34 @@ func (s *session) loop() error {
 		}
 	}
 	return nil //nolint:nilerr // the end of the session's context is no error here: run asks for its cause
+}
+
+// idleLook bounds how long a poll waits, and so how long it takes an idle session to see that it is unsure: others may wait
+// for the end of its last transaction.
+const idleLook = 2 * time.Second
+
+func (s *session) poll() kgo.Fetches {
+	ctx, cancel := context.WithTimeout(s.ctx, idleLook)
+	defer cancel()
+	return s.kc.PollRecords(ctx, s.r.cfg.PollRecordsMax)
+}
+
+// mendAll calls mend until the brokers have answered. Only ErrHanging ends the session, and the end of its context.
+func (s *session) mendAll() error {
+	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, restoreRetryMax) {
+		ctx, cancel := context.WithTimeout(s.ctx, s.r.cfg.TransactionTimeout+5*time.Second)
+		err := s.mend(ctx)
+		cancel()
+		if err == nil || errors.Is(err, ErrHanging) {
+			return err
+		}
+		if s.ctx.Err() == nil {
+			s.warn("cannot tell whether a transaction hangs", err)
+		}
+		if !sleep(s.ctx, backoff) {
+			return nil
+		}
+	}
 }
 
 // settle handles one poll: usually by one transaction, which may poll more.

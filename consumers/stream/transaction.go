@@ -127,7 +127,7 @@ func (s *session) flushed(ctx context.Context) error {
 // permanent reports whether producing the same record again must fail again.
 func permanent(err error) bool {
 	for _, e := range []error{
-		kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp, errNoChangelog, errNoTopic,
+		kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp, errNoChangelog, errNoTopic, errUndeclared,
 	} {
 		if errors.Is(err, e) {
 			return true

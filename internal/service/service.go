@@ -354,9 +354,9 @@ func (s *Service) ensureTopics(ctx context.Context) error {
 	}
 }
 
-func (s *Service) streamConfig(role string, inputs []string, changelog string) stream.Config {
+func (s *Service) streamConfig(role string, inputs, outputs []string, changelog string) stream.Config {
 	return stream.Config{
-		App: s.cfg.App, Role: role, InstanceID: s.cfg.Instance, Inputs: inputs, Changelog: changelog,
+		App: s.cfg.App, Role: role, InstanceID: s.cfg.Instance, Inputs: inputs, Outputs: outputs, Changelog: changelog,
 		Partitions: Partitions(s.cfg), DeadLetters: s.topics.DeadLetters, ClientOptions: s.options,
 		CommitInterval: s.cfg.CommitInterval, TransactionTimeout: s.cfg.Kafka.TransactionTimeout,
 		SessionTimeout: s.cfg.Kafka.SessionTimeout, HeartbeatInterval: s.cfg.Kafka.SessionTimeout / heartbeatsPerSession,
@@ -380,7 +380,7 @@ func (s *Service) runtime(cfg stream.Config) (*stream.Runtime, error) {
 }
 
 func (s *Service) ingestRole() (*stream.Runtime, error) {
-	cfg := s.streamConfig(feed.RoleIngest, []string{s.topics.Events, s.topics.Users}, "")
+	cfg := s.streamConfig(feed.RoleIngest, []string{s.topics.Events, s.topics.Users}, []string{s.topics.Listens}, "")
 	role := ingestConfig(s.cfg, s.topics)
 	cfg.NewTask = func(int32, stream.Store) (stream.Task, error) { return ingest.New(role, s.mapper) }
 	return s.runtime(cfg)
@@ -393,7 +393,8 @@ func (s *Service) listenerRole() (*stream.Runtime, error) {
 	}
 	role := listenerConfig(s.cfg, s.topics)
 	deps := listener.Deps{Table: s.factors, Ranker: rank.New(s.factors, role.Rank), Revealer: s.mapper, Metrics: metrics}
-	cfg := s.streamConfig(feed.RoleListener, []string{s.topics.Listens, s.topics.Ticks}, s.topics.ListenerChangelog)
+	cfg := s.streamConfig(feed.RoleListener, []string{s.topics.Listens, s.topics.Ticks},
+		[]string{s.topics.SongUpdates, s.topics.Playlists, s.topics.Ticks}, s.topics.ListenerChangelog)
 	cfg.NewTask = func(partition int32, store stream.Store) (stream.Task, error) {
 		return listener.New(role, deps, partition, store)
 	}
@@ -406,7 +407,7 @@ func (s *Service) songRole() (*stream.Runtime, error) {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	role := songConfig(s.cfg, s.topics)
-	cfg := s.streamConfig(feed.RoleSong, []string{s.topics.SongUpdates}, s.topics.SongFactors)
+	cfg := s.streamConfig(feed.RoleSong, []string{s.topics.SongUpdates}, []string{s.topics.Trends}, s.topics.SongFactors)
 	// Every listener task sends changes of the same rows, and each row that is written goes to every instance: a longer wait
 	// writes it once for several. Nobody waits for it: who changed a row sees the change at once, trends look at minutes.
 	cfg.CommitInterval = min(songCommits*cfg.CommitInterval, s.cfg.Kafka.TransactionTimeout/4)
