@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 	"sync/atomic"
 
@@ -15,24 +17,62 @@ import (
 // still held by another member is given to nobody in this round; its holder revokes it and joins again, and the next
 // round hands it out. Members that do not subscribe to every input (during an upgrade that adds one) get no number,
 // because two members would otherwise keep the state of the same number.
+//
+// A round that withholds a number needs another round, and the member that must ask for it may be killed before it does.
+// If it comes back within its session timeout, brokers give a static member its old assignment without a new round:
+// nobody would own the number any more, and nobody would complain. So the assignment itself, which the coordinator keeps,
+// says that it is not complete, and every member that has got such a one asks for the next round if it does not come
+// (session.completeRounds).
 type coBalancer struct {
 	kgo.GroupBalancer // cooperative-sticky: the join metadata with owned partitions and generation
 
-	latest atomic.Pointer[map[TopicPartition]struct{}]
+	latest atomic.Pointer[assignment]
+	news   chan struct{} // holds one signal when latest has changed
 }
 
+// assignment is what a member was given in a round. Joining means that the member has asked for the next one.
+type assignment struct {
+	owned               map[TopicPartition]struct{}
+	incomplete, joining bool
+}
+
+// incompleteMark is the user data of an assignment whose round left something out.
+var incompleteMark = []byte{1} //nolint:gochecknoglobals // a constant that Go cannot spell
+
 func newCoBalancer() *coBalancer {
-	return &coBalancer{GroupBalancer: kgo.CooperativeStickyBalancer()}
+	return &coBalancer{GroupBalancer: kgo.CooperativeStickyBalancer(), news: make(chan struct{}, 1)}
+}
+
+func (b *coBalancer) set(a *assignment) {
+	b.latest.Store(a)
+	select {
+	case b.news <- struct{}{}:
+	default:
+	}
+}
+
+// JoinGroupMetadata implements kgo.GroupBalancer; it is called when a member joins or joins again.
+func (b *coBalancer) JoinGroupMetadata(topics []string, owned map[string][]int32, generation int32) []byte {
+	next := assignment{joining: true}
+	if last := b.latest.Load(); last != nil {
+		next.owned, next.incomplete = last.owned, last.incomplete
+	}
+	b.set(&next)
+	return b.GroupBalancer.JoinGroupMetadata(topics, owned, generation)
 }
 
 // ProtocolName differs from cooperative-sticky, so that no other kind of member can join the group.
 func (*coBalancer) ProtocolName() string { return "earworm-copartition" }
 
 // ParseSyncAssignment notes the whole assignment, see session.onAssigned.
-func (b *coBalancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, error) {
-	parsed, err := b.GroupBalancer.ParseSyncAssignment(assignment)
+func (b *coBalancer) ParseSyncAssignment(raw []byte) (map[string][]int32, error) {
+	parsed, err := b.GroupBalancer.ParseSyncAssignment(raw)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // kgo logs it under its own words
+	}
+	var whole kmsg.ConsumerMemberAssignment
+	if err := whole.ReadFrom(raw); err != nil {
+		return nil, fmt.Errorf("reading an assignment: %w", err)
 	}
 	set := make(map[TopicPartition]struct{})
 	for topic, partitions := range parsed {
@@ -40,16 +80,51 @@ func (b *coBalancer) ParseSyncAssignment(assignment []byte) (map[string][]int32,
 			set[TopicPartition{Topic: topic, Partition: p}] = struct{}{}
 		}
 	}
-	b.latest.Store(&set)
+	b.set(&assignment{owned: set, incomplete: bytes.Equal(whole.UserData, incompleteMark)})
 	return parsed, nil
 }
 
 // assigned returns the newest assignment, nil before the first.
 func (b *coBalancer) assigned() map[TopicPartition]struct{} {
-	if p := b.latest.Load(); p != nil {
-		return *p
+	if a := b.latest.Load(); a != nil {
+		return a.owned
 	}
 	return nil
+}
+
+// waiting reports whether the newest assignment is incomplete and this member has not joined again since.
+func (b *coBalancer) waiting() bool {
+	a := b.latest.Load()
+	return a != nil && a.incomplete && !a.joining
+}
+
+// settled reports whether the newest assignment is complete.
+func (b *coBalancer) settled() bool {
+	a := b.latest.Load()
+	return a != nil && !a.incomplete && !a.joining
+}
+
+// round is the plan of one round.
+type round struct {
+	*kgo.BalancePlan
+	incomplete bool
+}
+
+// IntoSyncAssignment implements kgo.IntoSyncAssignment: it marks the assignments of a round that left something out.
+func (r round) IntoSyncAssignment() []kmsg.SyncGroupRequestGroupAssignment {
+	assignments := r.BalancePlan.IntoSyncAssignment()
+	if !r.incomplete {
+		return assignments
+	}
+	for i := range assignments {
+		var whole kmsg.ConsumerMemberAssignment
+		if err := whole.ReadFrom(assignments[i].MemberAssignment); err != nil {
+			continue // what kgo has just written it can read
+		}
+		whole.UserData = incompleteMark
+		assignments[i].MemberAssignment = whole.AppendTo(nil)
+	}
+	return assignments
 }
 
 // MemberBalancer implements kgo.GroupBalancer.
@@ -60,9 +135,10 @@ func (b *coBalancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo
 
 // Balance implements kgo.ConsumerBalancerBalance.
 func (*coBalancer) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.IntoSyncAssignment {
-	plan := b.NewPlan()
+	plan := round{BalancePlan: b.NewPlan(), incomplete: missing(b, topics)}
 	members := eligible(b, topics)
 	if len(members) == 0 {
+		plan.incomplete = true
 		return plan
 	}
 	owners, claims := claimed(b, members)
@@ -74,6 +150,7 @@ func (*coBalancer) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo
 	for p, m := range target {
 		member := members[m]
 		if heldByOther(claims[int32(p)], member.MemberID) {
+			plan.incomplete = true
 			continue
 		}
 		for topic, n := range topics {
@@ -83,6 +160,18 @@ func (*coBalancer) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo
 		}
 	}
 	return plan
+}
+
+// missing reports whether a member subscribes to a topic that the leader knows no partition of: it may be too early
+// after the start of a broker.
+func missing(b *kgo.ConsumerBalancer, topics map[string]int32) bool {
+	found := false
+	b.EachMember(func(_ *kmsg.JoinGroupResponseMember, meta *kmsg.ConsumerMemberMetadata) {
+		for _, topic := range meta.Topics {
+			found = found || topics[topic] == 0
+		}
+	})
+	return found
 }
 
 // eligible returns the members that subscribe to every topic of the group, in the group's order.

@@ -47,6 +47,8 @@ func (g *fakeGroup) members() []kmsg.JoinGroupResponseMember {
 }
 
 // round runs one rebalance and returns whether any member lost something, which makes it join again.
+//
+// A round that gives a number to nobody must say so in every assignment, and no other round may.
 func (g *fakeGroup) round(t *testing.T) bool {
 	t.Helper()
 	g.generation++
@@ -58,8 +60,26 @@ func (g *fakeGroup) round(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := into.(*kgo.BalancePlan).AsMemberIDMap()
+	plan := into.(round).AsMemberIDMap()
 	g.check(t, plan)
+	given, all := 0, 0
+	for _, topics := range plan {
+		for _, ps := range topics {
+			given += len(ps)
+		}
+	}
+	for _, n := range g.topics {
+		all += int(n)
+	}
+	for _, a := range into.IntoSyncAssignment() {
+		b := newCoBalancer()
+		if _, err := b.ParseSyncAssignment(a.MemberAssignment); err != nil {
+			t.Fatal(err)
+		}
+		if b.waiting() != (given < all) || b.settled() != (given == all) {
+			t.Fatalf("%d of %d partitions were given away, and %s waits for another round: %v", given, all, a.MemberID, b.waiting())
+		}
+	}
 	lost := false
 	for id := range g.owned {
 		for topic, ps := range g.owned[id] {
@@ -213,7 +233,7 @@ func TestBalancerLeavesOutPartialSubscribers(t *testing.T) {
 		t.Fatal(err)
 	}
 	into, _ := mb.(kgo.GroupMemberBalancerOrError).BalanceOrError(g.topics)
-	plan := into.(*kgo.BalancePlan).AsMemberIDMap()
+	plan := into.(round).AsMemberIDMap()
 	if len(plan["m"]) != 0 || len(plan["n"]["a"]) != 2 || len(plan["n"]["b"]) != 2 {
 		t.Errorf("plan %v", plan)
 	}

@@ -1,7 +1,9 @@
 package stream_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -286,4 +288,105 @@ func TestNegativeControl(t *testing.T) {
 	if got := count(true); got == "10" {
 		t.Error("local first: the harness does not see the bug")
 	}
+}
+
+// cord is a network connection that can be cut, which to everybody else looks as if the process had been killed.
+type cord struct {
+	mu    sync.Mutex
+	conns []net.Conn
+	cut   bool
+}
+
+func (c *cord) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil && c.cut {
+		return nil, errors.Join(errors.New("killed"), conn.Close())
+	}
+	c.conns = append(c.conns, conn)
+	return conn, err
+}
+
+func (c *cord) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = true
+	for _, conn := range c.conns {
+		_ = conn.Close()
+	}
+}
+
+// killedBetweenRounds kills member b when it has given up a number for member c and is about to ask for the round that hands it over.
+// When b comes back, kfake is made to do what brokers do: a static member that comes back to a stable group is given its old assignment
+// without a rebalance, whatever its metadata say (kfake compares them).
+func killedBetweenRounds(w *world, b *cord) (killed <-chan struct{}) {
+	done := make(chan struct{})
+	var mu sync.Mutex
+	joined := map[string]int{}
+	var before []kmsg.JoinGroupRequestProtocol
+	w.cluster.ControlKey(int16(kmsg.JoinGroup), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		req := kreq.(*kmsg.JoinGroupRequest)
+		instance := *req.InstanceID
+		if instance != "b" {
+			joined[instance]++
+			return nil, nil, false
+		}
+		if joined["c"] == 0 {
+			return nil, nil, false
+		}
+		switch joined["b"]++; joined["b"] {
+		case 1: // the round that takes the number from b
+			before = req.Protocols
+		case 2: // b would ask for the next round
+			b.kill()
+			close(done)
+			return nil, errors.New("killed"), true
+		case 3: // b is back
+			req.Protocols = before
+		}
+		return nil, nil, false
+	})
+	return done
+}
+
+// TestMemberKilledBetweenTwoRounds: without another round nobody owns the number that changes hands, and the group is stable for good.
+func TestMemberKilledBetweenTwoRounds(t *testing.T) {
+	const partitions = 4
+	w := newWorld(t, partitions)
+	start := func(instance string, more ...kgo.Opt) *member {
+		cfg := w.config(instance, newDisk())
+		cfg.ClientOptions = append(cfg.ClientOptions, more...)
+		return w.start(cfg)
+	}
+	owned := func(members ...*member) (n int) {
+		for _, m := range members {
+			n += len(m.Partitions())
+		}
+		return n
+	}
+	link := &cord{}
+	a := start("a")
+	eventually(t, "a owns everything", func() bool { return owned(a) == partitions })
+	b := start("b", kgo.Dialer(link.dial))
+	eventually(t, "a and b share", func() bool { return len(a.Partitions()) == 2 && len(b.Partitions()) == 2 })
+	killed := killedBetweenRounds(w, link)
+	c := start("c")
+	select {
+	case <-killed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("b was not asked for anything: another member must have lost the number")
+	}
+	b.stop()
+	again := start("b")
+	eventually(t, "every number has an owner", func() bool { return owned(a, again, c) == partitions && len(c.Partitions()) > 0 })
+	w.send(topicIn, "k", 40, 200)
+	w.drained()
+	for _, m := range []*member{a, again, c} {
+		m.mustStop(t)
+	}
+	w.checkState()
 }

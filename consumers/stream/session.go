@@ -103,8 +103,11 @@ func (s *session) run(parent context.Context) (err error) {
 		return fatal(fmt.Errorf("making a transactional kafka client: %w", err))
 	}
 	close(s.opened)
+	var rounds sync.WaitGroup
+	rounds.Go(s.completeRounds)
 	err = s.loop() //nolint:contextcheck // the session's own context
 	s.cancel(err)
+	rounds.Wait()
 	s.kc.CloseAllowingRebalance()
 	closeErr := s.closeAll()
 	_ = s.restores.Wait() // restores report through fail
@@ -170,6 +173,43 @@ func (s *session) sessionOptions() []kgo.Opt {
 		kgo.TransactionTimeout(c.TransactionTimeout),
 		kgo.RecordPartitioner(keyedPartitioner(c.DeadLetters)),
 	)
+}
+
+// Waits before a member asks for a round that should have come by itself: a multiple of the heartbeat interval, within
+// which the others learn of it; later ones grow up to roundWaitMax.
+const (
+	roundHeartbeats = 3
+	roundWaitMax    = 30 * time.Second
+)
+
+// completeRounds asks for another round when the last one left a partition without an owner and none comes: see
+// coBalancer.
+func (s *session) completeRounds() {
+	least := roundHeartbeats * s.r.cfg.HeartbeatInterval
+	wait := least
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		var late <-chan time.Time
+		if s.balancer.waiting() {
+			timer.Reset(wait)
+			late = timer.C
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.balancer.news:
+		case <-late:
+			s.r.log.Warn("partitions without an owner, and nobody asks for the next round; joining again", slog.Duration("waited", wait))
+			s.r.metrics.rounds.Inc()
+			s.kc.Client().ForceRebalance()
+			wait = min(2*wait, max(roundWaitMax, least))
+			continue
+		}
+		if s.balancer.settled() {
+			wait = least
+		}
+	}
 }
 
 // fail ends the session from another goroutine.
