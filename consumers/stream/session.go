@@ -249,7 +249,7 @@ func (s *session) poll() kgo.Fetches {
 
 // mendAll calls mend until the brokers have answered. Only ErrHanging ends the session, and the end of its context.
 func (s *session) mendAll() error {
-	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, restoreRetryMax) {
+	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
 		ctx, cancel := context.WithTimeout(s.ctx, s.r.cfg.TransactionTimeout+5*time.Second)
 		err := s.mend(ctx)
 		cancel()
