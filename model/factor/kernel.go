@@ -63,6 +63,23 @@ func decayAxpyGo(keep, c float32, x, y []float32) {
 	}
 }
 
+// composeGo sets q to the sum of a song's rows and returns its product with the listener's vector.
+func composeGo(c *combination, rows, user, q []float32) float32 {
+	copy(q, rows[c.at[0]:])
+	for i := 1; i < c.count; i++ {
+		axpyGo(c.share[i], rows[c.at[i]:][:len(q)], q)
+	}
+	return dotGo(user, q)
+}
+
+// pushGo adds e·q to the gradient and moves each of a song's rows towards the listener's vector.
+func pushGo(c *combination, rows, user, q, gradient []float32, e float32) {
+	axpyGo(e, q, gradient)
+	for i := range c.count {
+		decayAxpyGo(c.keep[i], c.step[i], user, rows[c.at[i]:][:len(q)])
+	}
+}
+
 // exchangeGo adds what a private copy has changed since it was equal to the slab to an open change and to the slab, and makes the copy
 // equal to the slab again:
 //

@@ -88,3 +88,91 @@ exchangeloop:
 	JNZ     exchangeloop
 	VZEROUPPER
 	RET
+
+// func composeAVX2(at *int, share *float32, count int, rows, user, q *float32, n int) float32
+//
+// The rows' address advances with the block, their offsets (in floats) stay. The product's lanes are those of dotAVX2.
+TEXT ·composeAVX2(SB), NOSPLIT, $0-60
+	MOVQ at+0(FP), SI
+	MOVQ share+8(FP), DI
+	MOVQ count+16(FP), BX
+	MOVQ rows+24(FP), R8
+	MOVQ user+32(FP), R9
+	MOVQ q+40(FP), R10
+	MOVQ n+48(FP), CX
+	VXORPS Y0, Y0, Y0
+
+composeblock:
+	MOVQ    (SI), AX
+	VMOVUPS (R8)(AX*4), Y1
+	MOVQ    $1, DX
+	CMPQ    DX, BX
+	JGE     composedone
+
+composerow:
+	MOVQ         (SI)(DX*8), AX
+	VBROADCASTSS (DI)(DX*4), Y2
+	VMULPS       (R8)(AX*4), Y2, Y2
+	VADDPS       Y1, Y2, Y1
+	INCQ         DX
+	CMPQ         DX, BX
+	JLT          composerow
+
+composedone:
+	VMOVUPS Y1, (R10)
+	VMULPS  (R9), Y1, Y1
+	VADDPS  Y1, Y0, Y0
+	ADDQ    $32, R8
+	ADDQ    $32, R9
+	ADDQ    $32, R10
+	SUBQ    $8, CX
+	JNZ     composeblock
+
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS       X1, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VZEROUPPER
+	MOVSS X0, ret+56(FP)
+	RET
+
+// func pushAVX2(at *int, keep, step *float32, count int, rows, user, q, gradient *float32, e float32, n int)
+TEXT ·pushAVX2(SB), NOSPLIT, $0-80
+	MOVQ at+0(FP), SI
+	MOVQ keep+8(FP), DI
+	MOVQ step+16(FP), R11
+	MOVQ count+24(FP), BX
+	MOVQ rows+32(FP), R8
+	MOVQ user+40(FP), R9
+	MOVQ q+48(FP), R10
+	MOVQ gradient+56(FP), R12
+	VBROADCASTSS e+64(FP), Y0
+	MOVQ n+72(FP), CX
+
+pushblock:
+	VMOVUPS (R9), Y3
+	VMULPS  (R10), Y0, Y1
+	VADDPS  (R12), Y1, Y1
+	VMOVUPS Y1, (R12)
+	XORQ    DX, DX
+
+pushrow:
+	MOVQ         (SI)(DX*8), AX
+	VBROADCASTSS (DI)(DX*4), Y4
+	VBROADCASTSS (R11)(DX*4), Y5
+	VMULPS       Y3, Y5, Y5
+	VMULPS       (R8)(AX*4), Y4, Y4
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      Y4, (R8)(AX*4)
+	INCQ         DX
+	CMPQ         DX, BX
+	JLT          pushrow
+
+	ADDQ $32, R8
+	ADDQ $32, R9
+	ADDQ $32, R10
+	ADDQ $32, R12
+	SUBQ $8, CX
+	JNZ  pushblock
+	VZEROUPPER
+	RET

@@ -41,6 +41,22 @@ func TestKernelsMatchTheirTwins(t *testing.T) {
 			decayAxpy(.999, -.7, a, x)
 			decayAxpyGo(.999, -.7, a, y)
 			same("decayAxpy", n, x, y)
+			if n > 0 {
+				c := &combination{count: 1 + rng.IntN(maxParts)}
+				rows := vector(4 * n)
+				for i := range c.count {
+					c.at[i], c.share[i], c.keep[i], c.step[i] = n*rng.IntN(4), float32(rng.Float64()), .999, float32(rng.NormFloat64())
+				}
+				c.share[0] = 1
+				q, gradient := make([]float32, n), vector(n)
+				wantRows, wantQ, wantGradient := slices.Clone(rows), slices.Clone(q), slices.Clone(gradient)
+				same("compose", n, []float32{compose(c, rows, a, q)}, []float32{composeGo(c, wantRows, a, wantQ)})
+				same("compose", n, q, wantQ)
+				push(c, rows, a, q, gradient, .3)
+				pushGo(c, wantRows, a, wantQ, wantGradient, .3)
+				same("push", n, rows, wantRows)
+				same("push", n, gradient, wantGradient)
+			}
 			fast := [4][]float32{slices.Clone(a), slices.Clone(b), slices.Clone(c), slices.Clone(d)}
 			exchange(fast[0], fast[1], fast[2], fast[3])
 			exchangeGo(a, b, c, d)

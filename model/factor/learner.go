@@ -14,6 +14,7 @@ type Learner struct {
 	// syncSmall is Params.SyncEvery for the rows whose steps are smaller: what two learners do to a row unseen by each other is bounded
 	// by the sum of the steps. Nearly every step moves such rows, and all learners the same ones.
 	syncSmall int
+	sum       combination
 
 	slots  []slot // slot 0 stands for None and stays zero
 	values []float32
@@ -33,15 +34,27 @@ type Learner struct {
 // slot is a row that this transaction has touched. Its vector is values[slot·dim:], the slab's vector when they were last
 // equal is bases[slot·dim:].
 type slot struct {
+	open           *change // hangs on the table's row; nil before the first sync
 	row            Index
-	steps          int // since the last sync
+	steps          int32 // since the last sync
 	total          int32
 	bias, baseBias float32
-	open           *change // hangs on the table's row; nil before the first sync
 
-	artist, language int32 // slots of the rows a song is made of
-	genres           [maxGenres]int32
-	genreShare       float32
+	// The slots of the rows that its effective vector is the sum of: itself, its artist, its language, its genres. The first large ones take
+	// the whole step, the first whole ones count whole; of the others the share.
+	parts               [maxParts]int32
+	count, large, whole uint8
+	share               float32
+}
+
+// maxParts is the number of rows of which a song can be the sum.
+const maxParts = 3 + maxGenres
+
+// combination is what the kernels do to the rows of one song: the effective vector is Σ share·row, and a step makes each row keep·row + step·user.
+type combination struct {
+	at                [maxParts]int // offsets of the rows in Learner.values
+	share, keep, step [maxParts]float32
+	count             int
 }
 
 // Step tells how one example went.
@@ -166,65 +179,57 @@ func (l *Learner) Feedback(user []float32, song Index, target, weight float32) S
 func (l *Learner) pull(user []float32, song int32, target, weight float32) Step {
 	p := &l.params
 	s := &l.slots[song]
-	q := l.effective
-	l.compose(q, s, song)
-	score := dot(user, q) + s.bias
+	l.gather(s)
+	score := compose(&l.sum, l.values, user, l.effective) + s.bias
 	e := target - score
 	step := Step{Score: score, Error: e}
 	e = clip(weight*e, p.ErrorClip)
-	axpy(e, q, l.gradient)
 	s.bias += p.BiasStep * (e - p.Regularisation*s.bias)
-
-	keep := 1 - p.SongStep*p.Regularisation
-	l.move(song, p.SyncEvery, keep, p.SongStep*e, user)
-	if s.artist != 0 {
-		l.move(s.artist, p.SyncEvery, keep, p.SongStep*e, user)
-	}
-	small := p.SongStep * p.GenreScale
-	keep = 1 - small*p.Regularisation
-	if s.language != 0 {
-		l.move(s.language, l.syncSmall, keep, small*e, user)
-	}
-	for _, g := range s.genres {
-		if g == 0 {
-			break
+	l.step(s, e)
+	push(&l.sum, l.values, user, l.effective, l.gradient, e)
+	for i, n := range s.parts[:s.count] {
+		every := l.syncSmall
+		if i < int(s.large) {
+			every = p.SyncEvery
 		}
-		l.move(g, l.syncSmall, keep, small*e*s.genreShare, user)
+		part := &l.slots[n]
+		part.steps++
+		part.total++
+		if int(part.steps) >= every {
+			l.sync(n)
+		}
 	}
 	return step
 }
 
-// compose sets q to the effective vector of a song.
-func (l *Learner) compose(q []float32, s *slot, song int32) {
-	copy(q, l.value(song))
-	if s.artist != 0 {
-		axpy(1, l.value(s.artist), q)
-	}
-	if s.language != 0 {
-		axpy(1, l.value(s.language), q)
-	}
-	for _, g := range s.genres {
-		if g == 0 {
-			break
+// gather says of which rows a song is the sum.
+func (l *Learner) gather(s *slot) {
+	c := &l.sum
+	c.count = int(s.count)
+	for i, n := range s.parts[:s.count] {
+		c.at[i], c.share[i] = int(n)*l.params.Dim, 1
+		if i >= int(s.whole) {
+			c.share[i] = s.share
 		}
-		axpy(s.genreShare, l.value(g), q)
+	}
+}
+
+// step says how far each of them moves. Genre and language rows, which every song of theirs moves, take a smaller step.
+func (l *Learner) step(s *slot, e float32) {
+	c, p := &l.sum, &l.params
+	small := p.SongStep * p.GenreScale
+	for i := range s.parts[:s.count] {
+		if i < int(s.large) {
+			c.keep[i], c.step[i] = 1-p.SongStep*p.Regularisation, p.SongStep*e
+		} else {
+			c.keep[i], c.step[i] = 1-small*p.Regularisation, small*e*c.share[i]
+		}
 	}
 }
 
 func (l *Learner) value(n int32) []float32 {
 	at := int(n) * l.params.Dim
 	return l.values[at : at+l.params.Dim : at+l.params.Dim]
-}
-
-// move takes one gradient step on a row, and shares the changes after so many of them.
-func (l *Learner) move(n int32, every int, keep, step float32, user []float32) {
-	decayAxpy(keep, step, user, l.value(n))
-	s := &l.slots[n]
-	s.steps++
-	s.total++
-	if s.steps >= every {
-		l.sync(n)
-	}
 }
 
 // slotOf returns the slot of a song, with its artist, language and genres.
@@ -236,13 +241,24 @@ func (l *Learner) slotOf(song Index) int32 {
 	c.lock(at).RLock()
 	f := c.rows[at].features
 	c.lock(at).RUnlock()
-	s := slot{artist: l.rowSlot(f.artist), language: l.rowSlot(f.language), genreShare: f.genreShare}
-	for i, g := range f.genres {
-		s.genres[i] = l.rowSlot(g)
+	s := slot{share: f.genreShare}
+	add := func(i Index) {
+		if i != None {
+			s.parts[s.count] = l.rowSlot(i)
+			s.count++
+		}
 	}
-	n := l.rowSlot(song)
+	add(song)
+	add(f.artist)
+	s.large = s.count
+	add(f.language)
+	s.whole = s.count
+	for _, g := range f.genres {
+		add(g)
+	}
+	n := s.parts[0]
 	own := &l.slots[n]
-	own.artist, own.language, own.genres, own.genreShare = s.artist, s.language, s.genres, s.genreShare
+	own.parts, own.count, own.large, own.whole, own.share = s.parts, s.count, s.large, s.whole, s.share
 	return n
 }
 
@@ -261,7 +277,7 @@ func (l *Learner) rowSlot(i Index) int32 {
 	bias := c.biases[at]
 	c.lock(at).RUnlock()
 	l.bases = append(l.bases, l.value(n)...)
-	l.slots = append(l.slots, slot{row: i, bias: bias, baseBias: bias})
+	l.slots = append(l.slots, slot{row: i, bias: bias, baseBias: bias, parts: [maxParts]int32{n}, count: 1, large: 1, whole: 1})
 	l.where.put(i, n)
 	return n
 }

@@ -43,7 +43,7 @@ func DefaultParams() Params {
 		Replays: 8, ReplayBudget: 400, ReplayFloor: 1, ReplayWeight: .3,
 		UserStep: .15, SongStep: .06, GenreScale: .3, BiasStep: .005, Regularisation: .001, InitScale: .02,
 		ErrorClip: 2, NormMax: 10, ChangeMax: 2, BiasMax: 2,
-		SyncEvery: 16, PendingMax: 8, RegionsMax: 8, GenresMax: maxGenres,
+		SyncEvery: 32, PendingMax: 8, RegionsMax: 8, GenresMax: maxGenres,
 	}
 }
 
