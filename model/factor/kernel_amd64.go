@@ -70,7 +70,7 @@ func push(c *combination, rows, user, q, gradient []float32, e float32) {
 // within reports whether every row begins at most at last: the kernels do not check.
 func (c *combination) within(last int) bool {
 	for _, at := range c.at[:c.count] {
-		if uint(at) > uint(last) { //nolint:gosec // a negative one is large
+		if uint(at) > uint(last) {
 			return false
 		}
 	}
