@@ -178,11 +178,12 @@ const (
 
 // knn is item-based nearest neighbours over all of the past (Deshpande and Karypis, "Item-based top-N recommendation algorithms",
 // TOIS 2004), refitted every week: similarity is the cosine of the items' columns, or that of columns weighted by TF-IDF with the
-// listeners as terms (√n·idf), or the product of columns weighted by BM25 (Robertson and Zaragoza, 2009; K₁ = 100, B = 0.8), which
-// are the three of the library implicit. Recency counts through half_life, 0 for none.
+// listeners as terms (√n·idf), or the product of columns weighted by BM25 (Robertson and Zaragoza, 2009), which are the three of the
+// library implicit. Recency counts through half_life, 0 for none.
 type knn struct {
 	base
 	weighting weighting
+	p         params
 	counts    decayed // by pair
 	byItem    columns
 	now       []float32 // by pair, at the freeze
@@ -194,7 +195,7 @@ var _ Model = (*knn)(nil)
 func newKNN(w weighting) func(base, params) Model {
 	return func(b base, p params) Model {
 		return &knn{
-			base: b, weighting: w, counts: newDecayed(len(b.data.past.items), p["half_life"]), byItem: newColumns(b.data),
+			base: b, weighting: w, p: p, counts: newDecayed(len(b.data.past.items), p["half_life"]), byItem: newColumns(b.data),
 			now: make([]float32, len(b.data.past.items)), near: newNeighbours(len(b.data.Items), max(int(p["neighbours"]), 1)),
 		}
 	}
@@ -258,7 +259,7 @@ func (m *knn) weigh() []float32 {
 		case tfidf:
 			n = math.Sqrt(n) * rarity
 		case bm25:
-			const k1, b = 100, .8
+			k1, b := m.p["k1"], m.p["b"]
 			n *= (k1 + 1) / (k1*(1-b+b*perItem[m.data.past.items[pair]]/mean) + n) * rarity
 		case cosine:
 		}

@@ -35,7 +35,7 @@ func (d *Dataset) days(weeks []*week, o Options) []*day {
 	for _, w := range weeks {
 		for n := range 7 {
 			today := &day{at: w.at.AddDate(0, 0, n)}
-			for l := range int32(len(d.Listeners)) {
+			for l := range int32(len(d.Listeners)) { //nolint:gosec // listeners are numbered so
 				if d.Bots[l] {
 					continue
 				}

@@ -110,7 +110,7 @@ func baselines() map[string]baseline {
 		"cooccurrence":      {params{"gamma": .9, "half_life": 60, "latest": 60, "neighbours": 100, "shrink": 10, "taste": 60, "window": 10}, newCooccurrence},
 		"ials":              {params{"alpha": .1, "factors": 32, "half_life": 0, "lambda": .003, "nu": 1, "sweeps": 15}, newIALS},
 		"isgd":              {params{"factors": 32, "init": .1, "lambda": .01, "passes": 1, "queue": 0, "rate": .1}, newISGD},
-		"knn-bm25":          {params{"half_life": 0, "neighbours": 100}, newKNN(bm25)},
+		"knn-bm25":          {params{"b": .8, "half_life": 0, "k1": 100, "neighbours": 100}, newKNN(bm25)},
 		"knn-cosine":        {params{"half_life": 0, "neighbours": 100}, newKNN(cosine)},
 		"knn-tfidf":         {params{"half_life": 0, "neighbours": 100}, newKNN(tfidf)},
 		"popularity":        {params{"every": 0, "half_life": 7}, newPopularity},
