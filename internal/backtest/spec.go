@@ -86,18 +86,22 @@ func (s Spec) model(d *Dataset, o Options) (Model, error) {
 	return baselines()[s.name].make(newBase(s.Text, d, o.Seed), s.params), nil
 }
 
-// DefaultModels is every baseline once, decayed popularity at three half-lives, and the production model where there is one.
+// DefaultModels is every baseline once, iALS also with decayed counts, decayed popularity at three half-lives, and the production
+// model where there is one.
 func DefaultModels(production bool) []string {
 	var names []string
 	if production {
 		names = append(names, ProductionName)
 	}
 	for _, name := range slices.Sorted(maps.Keys(baselines())) {
-		if name == "popularity" {
+		switch name {
+		case "popularity":
 			names = append(names, "popularity:half_life=3", "popularity:half_life=7", "popularity:half_life=28")
-			continue
+		case "ials":
+			names = append(names, "ials", "ials:half_life=28")
+		default:
+			names = append(names, name)
 		}
-		names = append(names, name)
 	}
 	return names
 }
@@ -105,17 +109,17 @@ func DefaultModels(production bool) []string {
 // baselines are all there are.
 func baselines() map[string]baseline {
 	return map[string]baseline{
-		"affinity":          {params{"beta": 1, "epsilon": .01, "half_life": 28, "taste": 60}, newAffinity},
-		"bpr":               {params{"epochs": 10, "factors": 32, "init": .1, "lambda": .01, "rate": .05}, newBPR},
-		"cooccurrence":      {params{"gamma": .9, "half_life": 60, "latest": 60, "neighbours": 100, "shrink": 10, "taste": 60, "window": 10}, newCooccurrence},
-		"ials":              {params{"alpha": .1, "factors": 32, "half_life": 0, "lambda": .003, "nu": 1, "sweeps": 15}, newIALS},
-		"isgd":              {params{"factors": 32, "init": .1, "lambda": .01, "passes": 1, "queue": 0, "rate": .1}, newISGD},
-		"knn-bm25":          {params{"b": .8, "half_life": 0, "k1": 100, "neighbours": 100}, newKNN(bm25)},
-		"knn-cosine":        {params{"half_life": 0, "neighbours": 100}, newKNN(cosine)},
-		"knn-tfidf":         {params{"half_life": 0, "neighbours": 100}, newKNN(tfidf)},
+		"affinity":          {params{"beta": 1, "epsilon": .003, "half_life": 28, "taste": 30}, newAffinity},
+		"bpr":               {params{"epochs": 20, "factors": 64, "init": .1, "lambda": .03, "rate": .1}, newBPR},
+		"cooccurrence":      {params{"gamma": .9, "half_life": 90, "latest": 60, "neighbours": 100, "shrink": 20, "taste": 60, "window": 30}, newCooccurrence},
+		"ials":              {params{"alpha": .03, "factors": 64, "half_life": 0, "lambda": .03, "nu": 1, "sweeps": 10}, newIALS},
+		"isgd":              {params{"factors": 64, "init": .01, "lambda": .1, "passes": 4, "queue": 0, "rate": .1}, newISGD},
+		"knn-bm25":          {params{"b": 0, "half_life": 28, "k1": .5, "neighbours": 400}, newKNN(bm25)},
+		"knn-cosine":        {params{"half_life": 0, "neighbours": 400}, newKNN(cosine)},
+		"knn-tfidf":         {params{"half_life": 28, "neighbours": 400}, newKNN(tfidf)},
 		"popularity":        {params{"every": 0, "half_life": 7}, newPopularity},
 		"popularity-region": {params{"half_life": 7, "world": .1}, newRegional},
-		"raisgd":            {params{"factors": 32, "init": .1, "lambda": .01, "passes": 1, "queue": 1, "rate": .1}, newISGD},
+		"raisgd":            {params{"factors": 64, "init": .01, "lambda": .1, "passes": 4, "queue": 1, "rate": .1}, newISGD},
 		"random":            {params{}, newRandom},
 	}
 }
