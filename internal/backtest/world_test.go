@@ -57,11 +57,11 @@ func TestAWorldsTruth(t *testing.T) {
 	if compared < 5000 || bots == 0 || len(d.Items) != cfg.Songs {
 		t.Errorf("%d finds compared, %d bots, %d items", compared, bots, len(d.Items))
 	}
-	report, err := backtest.Run(t.Context(), d, backtest.Options{Models: []string{"popularity", "ials:factors=16"}, Seed: 1})
+	report, err := backtest.Run(t.Context(), d, backtest.Options{Models: []string{"popularity", "ials:factors=16:sweeps=4"}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	popular, als, truth := report.Models["popularity"].Recall, report.Models["ials:factors=16"].Recall, report.Ceiling.Recall
+	popular, als, truth := report.Models["popularity"].Recall, report.Models["ials:factors=16:sweeps=4"].Recall, report.Ceiling.Recall
 	if !(popular > 0 && als > 2*popular && truth > 1.2*als) {
 		t.Errorf("popularity %.3f, iALS %.3f, the truth %.3f", popular, als, truth)
 	}
