@@ -9,13 +9,15 @@ import (
 // Kind says what a row stands for. Its values are persisted and sent.
 type Kind byte
 
-// The kinds of factor rows. KindListener has no row in a Table: it seeds the vector of a new listener.
+// The kinds of factor rows. KindListener and KindBlend have no row in a Table: the one seeds the vector of a new listener, the other
+// is what the ranker has learnt.
 const (
 	KindSong     Kind = 's'
 	KindArtist   Kind = 'a'
 	KindGenre    Kind = 'g'
 	KindLanguage Kind = 'l'
 	KindListener Kind = 'u'
+	KindBlend    Kind = 'b'
 )
 
 // Valid reports whether k is the kind of a row that a Table can hold.
@@ -36,6 +38,8 @@ func (k Kind) String() string {
 		return "language"
 	case KindListener:
 		return "listener"
+	case KindBlend:
+		return "blend"
 	default:
 		return "unknown"
 	}

@@ -306,6 +306,17 @@ func (t *Table) Artist(song Index) Index {
 	return c.rows[at].features.artist
 }
 
+// MaxGenres is how many genres of a song are rows of its own.
+const MaxGenres = maxGenres
+
+// Features returns the rows that a song shares with others: its artist and its genres, None where there is none.
+func (t *Table) Features(song Index) (artist Index, genres [MaxGenres]Index) {
+	c, at := t.at(song)
+	c.lock(at).RLock()
+	defer c.lock(at).RUnlock()
+	return c.rows[at].features.artist, c.rows[at].features.genres
+}
+
 // activate enters a song into the list of songs that are listened to.
 func (t *Table) activate(song Index) {
 	c, at := t.at(song)
