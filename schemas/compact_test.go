@@ -99,10 +99,15 @@ func exampleUpdate() SongUpdate {
 			{Region: [2]byte{'F', 'R'}, At: 1_795_414_500_000, Plays: math.MaxUint32},
 		},
 	}
+	u.Listeners, u.PairsAt, u.Pairs = 3, 1_795_414_350_000, examplePairs()
 	for i := range u.Vector {
 		u.Vector[i] = float32(i) / 7
 	}
 	return u
+}
+
+func examplePairs() []Pair {
+	return []Pair{{Song: math.MaxUint64, Weight: 1.5}, {Song: 7, Weight: 1e9}}
 }
 
 // exampleRow is a factor row with every part.
@@ -126,6 +131,7 @@ func TestCompactRecordsRoundTrip(t *testing.T) {
 	u, gotU := exampleUpdate(), SongUpdate{Listens: make([]ListenBucket, 9)}
 	r, gotR := exampleRow(), FactorRow{Acks: make([]Ack, 9), Trend: make([]TrendFlag, 3), State: []byte("old")}
 	k, gotK := exampleTick(), Tick{AfterUser: "old"}
+	n, gotN := Neighbours{At: -3, Listeners: 12.5, Pairs: examplePairs()}, Neighbours{Pairs: make([]Pair, 9)}
 	for name, tt := range map[string]struct {
 		b         []byte
 		decode    func(b []byte) error
@@ -134,6 +140,7 @@ func TestCompactRecordsRoundTrip(t *testing.T) {
 		"song update": {u.AppendBinary(nil), gotU.UnmarshalBinary, &gotU, &u},
 		"factor row":  {r.AppendBinary(nil), gotR.UnmarshalBinary, &gotR, &r},
 		"tick":        {k.AppendBinary(nil), gotK.UnmarshalBinary, &gotK, &k},
+		"neighbours":  {n.AppendBinary(nil), gotN.UnmarshalBinary, &gotN, &n},
 	} {
 		if err := tt.decode(tt.b); err != nil || !reflect.DeepEqual(tt.got, tt.want) {
 			t.Errorf("%s: %v\ngot  %+v\nwant %+v", name, err, tt.got, tt.want)

@@ -9,12 +9,14 @@ const (
 	maxRegions    = 1024
 	maxAcks       = 65_536
 	maxState      = 1 << 20
+	maxPairs      = 1 << 20
 )
 
 // The first bytes of the compact song records.
 const (
-	songUpdateVersion = 1
+	songUpdateVersion = 2 // 2: pairs
 	factorRowVersion  = 1
+	neighboursVersion = 1
 )
 
 // SongUpdate is what one transaction of one listener task changed about one
@@ -34,6 +36,17 @@ type SongUpdate struct {
 	Bias   float32
 	// Listens are the counts for popularity and the trend detector.
 	Listens []ListenBucket
+	// Listeners counts those who came to the song, and Pairs the songs that the same listeners had come to before or came to
+	// after, all at PairsAt in Unix ms.
+	Listeners uint32
+	Pairs     []Pair
+	PairsAt   int64
+}
+
+// Pair is another song, by its factor key, and how many listeners it stands for.
+type Pair struct {
+	Song   uint64
+	Weight float32
 }
 
 // ListenBucket counts what happened to a song in one region within five minutes.
@@ -80,7 +93,9 @@ func (u *SongUpdate) AppendBinary(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, uint64(n))
 		}
 	}
-	return dst
+	dst = binary.AppendUvarint(dst, uint64(u.Listeners))
+	dst = appendPairs(dst, u.Pairs)
+	return binary.AppendVarint(dst, u.PairsAt)
 }
 
 // UnmarshalBinary reads the compact form into u, whose slices are reused. ID
@@ -105,7 +120,59 @@ func (u *SongUpdate) UnmarshalBinary(b []byte) error {
 		}
 		u.Listens = append(u.Listens, l)
 	}
+	u.Listeners = r.uint32()
+	u.Pairs = r.pairs(u.Pairs)
+	u.PairsAt = r.varint()
 	return r.finish("song update")
+}
+
+// Neighbours is a published row of the co-occurrence counts: of whom came to
+// a song, and of those how many came to which others. All counts are valid at At (Unix ms).
+type Neighbours struct {
+	At        int64
+	Listeners float32
+	Pairs     []Pair
+}
+
+// AppendBinary appends the compact form of n.
+func (n *Neighbours) AppendBinary(dst []byte) []byte {
+	dst = append(dst, neighboursVersion)
+	dst = binary.AppendVarint(dst, n.At)
+	dst = appendFloat32(dst, n.Listeners)
+	return appendPairs(dst, n.Pairs)
+}
+
+// UnmarshalBinary reads the compact form into n, whose slice is reused. The
+// error wraps a *DecodeError; n is then undefined.
+func (n *Neighbours) UnmarshalBinary(b []byte) error {
+	r := reader{rest: b}
+	r.version(neighboursVersion)
+	n.At, n.Listeners = r.varint(), r.float32()
+	n.Pairs = r.pairs(n.Pairs)
+	return r.finish("neighbours")
+}
+
+func appendPairs(dst []byte, pairs []Pair) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(pairs)))
+	for _, p := range pairs {
+		dst = binary.LittleEndian.AppendUint64(dst, p.Song)
+		dst = appendFloat32(dst, p.Weight)
+	}
+	return dst
+}
+
+// pairs reads a list of pairs into dst, which is reused.
+func (r *reader) pairs(dst []Pair) []Pair {
+	dst = dst[:0]
+	for range r.count(maxPairs, 12) {
+		var p Pair
+		if b := r.take(8); b != nil {
+			p.Song = binary.LittleEndian.Uint64(b)
+		}
+		p.Weight = r.float32()
+		dst = append(dst, p)
+	}
+	return dst
 }
 
 // FactorRow is a published row of the song factors. State is opaque to every

@@ -19,6 +19,7 @@ const (
 	familyUser   = 'u'
 	familyZone   = 'z'
 	familyFactor = 'f'
+	familyNear   = 'n'
 )
 
 // UserRow says which row of a listener a key names.
@@ -29,6 +30,7 @@ const (
 	RowCore     UserRow = '0'
 	RowHistory  UserRow = '1'
 	RowPlaylist UserRow = '2'
+	RowFrozen   UserRow = '3'
 )
 
 // UserKey is a parsed key of a listener's row. User aliases the key.
@@ -72,6 +74,11 @@ func AppendPlaylistKey(dst []byte, user []byte, week int32) []byte {
 	return binary.BigEndian.AppendUint32(AppendPlaylistPrefix(dst, user), uint32(week)^1<<31) //nolint:gosec // bits
 }
 
+// AppendFrozenKey appends the key of the candidates of a listener that wait for what the listener does with them.
+func AppendFrozenKey(dst []byte, user []byte) []byte {
+	return append(AppendUserPrefix(dst, user), byte(RowFrozen))
+}
+
 // AppendZonePrefix appends the prefix of the index entries of one time zone.
 func AppendZonePrefix(dst []byte, zone string) []byte {
 	if len(zone) > MaxZoneBytes {
@@ -109,7 +116,7 @@ func ParseUserKey(key []byte) (UserKey, error) {
 	k := UserKey{User: user, Row: UserRow(rest[0])}
 	rest = rest[1:]
 	switch {
-	case k.Row == RowCore && len(rest) == 0:
+	case (k.Row == RowCore || k.Row == RowFrozen) && len(rest) == 0:
 	case k.Row == RowHistory && len(rest) == 8:
 		k.Song = binary.BigEndian.Uint64(rest)
 	case k.Row == RowPlaylist && len(rest) == 4:
@@ -143,6 +150,23 @@ func ParseFactorKey(key []byte) (kind byte, id []byte, err error) {
 		err = fmt.Errorf("%w: bytes left over", ErrKey)
 	}
 	return key[1], id, err
+}
+
+// AppendNeighboursKey appends the key of the neighbours of a song.
+func AppendNeighboursKey(dst []byte, song []byte) []byte {
+	return appendID(append(dst, familyNear), song)
+}
+
+// ParseNeighboursKey takes apart such a key. The song aliases the key.
+func ParseNeighboursKey(key []byte) (song []byte, err error) {
+	if len(key) < 1 || key[0] != familyNear {
+		return nil, fmt.Errorf("%w: not the neighbours of a song", ErrKey)
+	}
+	song, rest, err := cutID(key[1:])
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%w: bytes left over", ErrKey)
+	}
+	return song, err
 }
 
 // appendID appends a length of two bytes and the id, so that keys sort by length and then by id.

@@ -27,6 +27,7 @@ func FuzzKeysRoundTrip(f *testing.F) {
 			{AppendCoreKey(nil, user), UserKey{Row: RowCore}},
 			{AppendHistoryKey(nil, user, song), UserKey{Row: RowHistory, Song: song}},
 			{AppendPlaylistKey(nil, user, week), UserKey{Row: RowPlaylist, Week: week}},
+			{AppendFrozenKey(nil, user), UserKey{Row: RowFrozen}},
 		} {
 			got, err := ParseUserKey(test.key)
 			if err != nil || !bytes.Equal(got.User, user) || got.Row != test.want.Row || got.Song != test.want.Song || got.Week != test.want.Week {
@@ -38,6 +39,9 @@ func FuzzKeysRoundTrip(f *testing.F) {
 		}
 		if z, u, err := ParseZoneKey(AppendZoneKey(nil, zone, user)); err != nil || string(z) != zone || !bytes.Equal(u, user) {
 			t.Errorf("ParseZoneKey = %q, %q, %v", z, u, err)
+		}
+		if id, err := ParseNeighboursKey(AppendNeighboursKey(nil, user)); err != nil || !bytes.Equal(id, user) {
+			t.Errorf("ParseNeighboursKey = %q, %v", id, err)
 		}
 		if k, id, err := ParseFactorKey(AppendFactorKey(nil, kind, user)); err != nil || k != kind || !bytes.Equal(id, user) {
 			t.Errorf("ParseFactorKey = %d, %q, %v", k, id, err)
@@ -52,6 +56,8 @@ func FuzzParsersAcceptOnlyTheirOwn(f *testing.F) {
 	f.Add(AppendPlaylistKey(nil, []byte("ann"), 7))
 	f.Add(AppendZoneKey(nil, "Asia/Tokyo", []byte("ann")))
 	f.Add(AppendFactorKey(nil, 's', []byte("song")))
+	f.Add(AppendFrozenKey(nil, []byte("ann")))
+	f.Add(AppendNeighboursKey(nil, []byte("song")))
 	f.Add(AppendDoneKey(nil, "Asia/Tokyo"))
 	f.Add(AppendSeasonKey(nil, [2]byte{'D', 'E'}))
 	f.Fuzz(func(t *testing.T, key []byte) {
@@ -61,6 +67,7 @@ func FuzzParsersAcceptOnlyTheirOwn(f *testing.F) {
 				RowCore:     AppendCoreKey(nil, k.User),
 				RowHistory:  AppendHistoryKey(nil, k.User, k.Song),
 				RowPlaylist: AppendPlaylistKey(nil, k.User, k.Week),
+				RowFrozen:   AppendFrozenKey(nil, k.User),
 			}[k.Row])
 		}
 		if zone, user, err := ParseZoneKey(key); err == nil {
@@ -68,6 +75,9 @@ func FuzzParsersAcceptOnlyTheirOwn(f *testing.F) {
 		}
 		if kind, id, err := ParseFactorKey(key); err == nil {
 			again = append(again, AppendFactorKey(nil, kind, id))
+		}
+		if song, err := ParseNeighboursKey(key); err == nil {
+			again = append(again, AppendNeighboursKey(nil, song))
 		}
 		if zone, err := ParseDoneKey(key); err == nil {
 			again = append(again, AppendDoneKey(nil, zone))
