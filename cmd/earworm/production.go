@@ -1,6 +1,9 @@
 package main
 
-import "earworm/internal/backtest"
+import (
+	"earworm/internal/backtest"
+	"earworm/internal/replay"
+)
 
-// production makes the production model for a backtest; nil while there is none that runs in process.
-func production() backtest.Production { return nil }
+// production makes the production model for a backtest.
+func production() backtest.Production { return replay.NewModel }

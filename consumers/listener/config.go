@@ -46,6 +46,9 @@ type Config struct {
 	// ReplayLag is the lag, in wall time, from which first listens are trained with the fewest replays of the listener's history, until
 	// the lag is gone; 0 is never. It applies to events of the last hours only: history that is imported waits, too, but nobody waits for it.
 	ReplayLag time.Duration
+	// StudySample is about how many listeners of a partition the blend of the ranker learns from each week; default 500. 0 learns
+	// nothing.
+	StudySample int
 	// Seed makes exploration and sampling reproducible.
 	Seed uint64
 
@@ -60,7 +63,7 @@ func Default() Config {
 	return Config{
 		App: "earworm", DedupeWindow: 48 * time.Hour, ActiveFor: 365 * 24 * time.Hour, TasteHalfLife: 14 * 24 * time.Hour,
 		SessionGap: 30 * time.Minute, CacheBytes: 64 << 20, Hour: 6, Zone: "UTC", Chunk: 500, ChunkTime: 500 * time.Millisecond,
-		CatchUp: 7 * 24 * time.Hour, Memory: 4, Discovery: rank.NeutralDiscovery, PrequentialEvery: 64,
+		CatchUp: 7 * 24 * time.Hour, Memory: 4, Discovery: rank.NeutralDiscovery, PrequentialEvery: 64, StudySample: 500,
 		Learn: factor.DefaultParams(), Rank: rank.DefaultParams(), Playlist: playlist.DefaultParams(),
 		Trend: trend.DefaultParams(),
 	}
@@ -90,8 +93,8 @@ func (c Config) Validate() error {
 	if !(c.Discovery >= 0 && c.Discovery <= 1) {
 		errs = append(errs, fmt.Errorf("listener: discovery is %v, want 0 to 1", c.Discovery))
 	}
-	if c.Memory < 0 || c.CacheBytes < 0 || c.PrequentialEvery < 1 {
-		errs = append(errs, errors.New("listener: memory and cache must not be negative, prequential sampling at least 1"))
+	if c.Memory < 0 || c.StudySample < 0 || c.CacheBytes < 0 || c.PrequentialEvery < 1 {
+		errs = append(errs, errors.New("listener: memory, study sample and cache must not be negative, prequential sampling at least 1"))
 	}
 	if _, err := time.LoadLocation(c.Zone); err != nil {
 		errs = append(errs, fmt.Errorf("listener: zone: %w", err))

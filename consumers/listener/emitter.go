@@ -260,6 +260,9 @@ func (t *Task) serve(id []byte, week calendar.Week, delivery time.Time, tick sch
 	if tick.Forced {
 		now = max(tick.At, p.core.LastAt)
 	}
+	if err := t.studyListener(p, week, now); err != nil {
+		return err
+	}
 	tracks, reason := t.tracks(p, week, now)
 	user, err := t.reveal.Reveal(p.id)
 	if err != nil {

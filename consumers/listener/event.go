@@ -270,6 +270,7 @@ func (t *Task) learn(p *person, h *heard, song factor.Index, e *schemas.Event, v
 	t.metrics.step(t.learner.FirstListen(p.core.Vector, song, float32(weight), p.trained))
 	p.core.Positives += weight
 	h.Flags |= state.FlagTrained
+	t.pair(p, song, e.At)
 	p.trained = append(p.trained, song)
 }
 

@@ -14,6 +14,7 @@ import (
 	"earworm/consumers/stream"
 	"earworm/internal/pseudonym"
 	"earworm/internal/testkit/taskstore"
+	"earworm/model/cooccur"
 	"earworm/model/decay"
 	"earworm/model/factor"
 	"earworm/model/rank"
@@ -42,6 +43,7 @@ type rig struct {
 	tb      testing.TB
 	cfg     listener.Config
 	table   *factor.Table
+	near    *cooccur.Table
 	store   *taskstore.Store
 	metrics *listener.Metrics
 	task    *listener.Task
@@ -64,6 +66,7 @@ func newRig(tb testing.TB, cfg listener.Config) *rig {
 		tb: tb, cfg: cfg, table: factor.NewTable(cfg.Learn), store: taskstore.New(), metrics: metrics,
 		sent: map[string][]stream.Message{},
 	}
+	r.near = cooccur.NewTable(cooccur.DefaultParams(), r.table)
 	r.open()
 	return r
 }
@@ -77,7 +80,7 @@ func (r *rig) open() {
 			r.tb.Fatal(err)
 		}
 	}
-	task, err := listener.New(r.cfg, listener.Deps{Table: r.table, Ranker: rank.New(r.table, r.cfg.Rank), Revealer: &pseudonym.Mapper{}, Metrics: r.metrics}, partition, r.store)
+	task, err := listener.New(r.cfg, listener.Deps{Table: r.table, Near: r.near, Ranker: rank.New(r.table, r.near, r.cfg.Rank), Revealer: &pseudonym.Mapper{}, Metrics: r.metrics}, partition, r.store)
 	if err != nil {
 		r.tb.Fatal(err)
 	}

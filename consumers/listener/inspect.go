@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"earworm/model/decay"
+	"earworm/model/rank"
 	"earworm/state"
 )
 
@@ -83,3 +84,12 @@ func (t *Task) Inspect(pseudonym []byte) (*Inspection, error) {
 }
 
 const timeLayout = "2006-01-02T15:04:05Z"
+
+// Listener returns a listener of the partition as the ranker sees them at an instant in Unix ms, running transaction included.
+func (t *Task) Listener(pseudonym []byte, now int64) (rank.Listener, error) {
+	p, err := t.person(pseudonym)
+	if err != nil {
+		return rank.Listener{}, err
+	}
+	return t.profileOf(p, now), nil
+}

@@ -18,7 +18,7 @@ type Metrics struct {
 	unidentified, updates, erased, opened prometheus.Counter
 	playlists                             *prometheus.CounterVec
 	ratings                               prometheus.Histogram
-	steps, examples                       prometheus.Counter
+	steps, examples, studied              prometheus.Counter
 
 	mu           sync.Mutex
 	loss, recall sliding
@@ -51,6 +51,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		opened:       counter("playlists_opened_total", "Playlists that listeners opened."),
 		steps:        counter("training_steps_total", "First listens and explicit signals learnt."),
 		examples:     counter("prequential_examples_total", "First listens that were ranked before they were learnt."),
+		studied:      counter("blend_examples_total", "Weeks of listeners from which the worth of the sources was learnt."),
 		playlists: prometheus.NewCounterVec(prometheus.CounterOpts(options("playlists_total",
 			"Playlists emitted, by outcome: ready or the reason why there is none.")), []string{"outcome"}),
 		ratings: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -67,7 +68,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.unidentified, m.updates, m.erased, m.opened, m.steps, m.examples, m.playlists, m.ratings,
+		m.unidentified, m.updates, m.erased, m.opened, m.steps, m.examples, m.studied, m.playlists, m.ratings,
 		gauge("loss", "Sliding mean squared error of the learner.", &m.loss),
 		gauge("prequential_recall_at_30", "Sliding share of first listens that were among the 30 best before they were learnt.", &m.recall),
 	} {

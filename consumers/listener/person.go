@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -18,11 +19,15 @@ type person struct {
 	weeks   calendar.WeekSet
 	trust   trend.Trust
 	history history
-	// trained lists the songs whose first listen was learnt, in the order in which that happened or, after
-	// loading, in the order of their keys: replay draws from it.
+	// trained lists the songs whose first listen was learnt, in the order in which that happened or, after loading, in the order of
+	// their first listens: replay draws from it, and pairs are made with its end.
 	trained []factor.Index
 	// lists are the songs of the playlists by week, nil until the emitter needs them.
 	lists map[int32][]factor.Key
+
+	// frozen are the candidates to be written in this transaction, thawed says that stored ones are to be deleted.
+	frozen *state.Frozen
+	thawed bool
 
 	stored  bool     // has a row in the store
 	dirty   bool     // the core changed in this transaction
@@ -58,6 +63,7 @@ func (p *person) settled() {
 		p.history.entries[n].dirty = false
 	}
 	p.changed, p.weekly, p.expired = p.changed[:0], nil, nil
+	p.frozen, p.thawed = nil, false
 	p.dirty, p.stored = false, true
 	p.wiped, p.wipedZone = false, ""
 }
@@ -99,12 +105,7 @@ func (t *Task) load(id []byte) (*person, error) {
 			if err := t.entry.UnmarshalBinary(value); err != nil {
 				return err
 			}
-			n := p.history.restoreEntry(factor.Key(k.Song), &t.entry)
-			if t.entry.Flags&state.FlagTrained != 0 {
-				if song, known := t.songOf(&p.history.entries[n]); known {
-					p.trained = append(p.trained, song)
-				}
-			}
+			p.history.restoreEntry(factor.Key(k.Song), &t.entry)
 			return nil
 		default:
 			return state.ErrStop // playlists come last and are read by the emitter only
@@ -113,7 +114,24 @@ func (t *Task) load(id []byte) (*person, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading a listener: %w", err)
 	}
+	t.restoreTrained(p)
 	return p, nil
+}
+
+// restoreTrained lists the songs that were learnt, in the order of their first listens.
+func (t *Task) restoreTrained(p *person) {
+	var learnt []*heard
+	for n := range p.history.entries {
+		if h := &p.history.entries[n]; h.Flags&state.FlagTrained != 0 {
+			learnt = append(learnt, h)
+		}
+	}
+	slices.SortStableFunc(learnt, func(a, b *heard) int { return cmp.Compare(a.FirstAt, b.FirstAt) })
+	for _, h := range learnt {
+		if song, known := t.songOf(h); known {
+			p.trained = append(p.trained, song)
+		}
+	}
 }
 
 func (p *person) loadCore(value []byte, dim int) error {

@@ -82,6 +82,13 @@ func (t *Task) write(p *person, out *stream.Output) error {
 		t.row = state.AppendSongKeys(t.row[:0], t.songKeys)
 		out.Put(t.key, t.row)
 	}
+	switch {
+	case p.frozen != nil:
+		t.row = p.frozen.AppendBinary(t.row[:0])
+		out.Put(state.AppendFrozenKey(t.key[:0], p.id), t.row)
+	case p.thawed:
+		out.Delete(state.AppendFrozenKey(t.key[:0], p.id))
+	}
 	for _, week := range p.expired {
 		out.Delete(state.AppendPlaylistKey(t.key[:0], p.id, week))
 	}
@@ -146,6 +153,8 @@ func (p *person) rewrites(k state.UserKey) bool {
 	switch k.Row {
 	case state.RowCore:
 		return true
+	case state.RowFrozen:
+		return p.frozen != nil || p.thawed
 	case state.RowHistory:
 		_, heard := p.history.find(factor.Key(k.Song))
 		return heard

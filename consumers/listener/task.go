@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"earworm/consumers/stream"
+	"earworm/model/cooccur"
 	"earworm/model/factor"
 	"earworm/model/rank"
 	"earworm/schemas"
@@ -35,6 +36,9 @@ type Task struct {
 	dirty   []*person
 	learner *factor.Learner
 	updates map[factor.Key]*update
+	ordered []*update // as they came: the same events make the same records
+	near    *cooccur.Table
+	study   study
 	done    doneWeeks // per zone, the weeks that were emitted to the end
 
 	seq       int64 // listens offset after the last record of the transaction
@@ -51,7 +55,8 @@ type Task struct {
 // Deps are what the tasks of one process share.
 type Deps struct {
 	Table    *factor.Table
-	Ranker   *rank.Ranker // of the table
+	Near     *cooccur.Table // of the table
+	Ranker   *rank.Ranker   // of both
 	Revealer Revealer
 	Metrics  *Metrics
 }
@@ -67,7 +72,7 @@ func New(cfg Config, deps Deps, partition int32, store stream.Store) (*Task, err
 	seed := cfg.Seed ^ uint64(uint32(partition))<<32 //nolint:gosec // a partition is not negative
 	t := &Task{
 		cfg: cfg, params: deps.Table.Params(), partition: partition, store: store, table: deps.Table,
-		ranker: deps.Ranker, reveal: deps.Revealer, metrics: deps.Metrics, zones: zones,
+		near: deps.Near, ranker: deps.Ranker, reveal: deps.Revealer, metrics: deps.Metrics, zones: zones,
 		rng:    rand.New(rand.NewPCG(seed, 0x5eed)), //nolint:gosec // exploration is no secret
 		people: map[string]*person{}, updates: map[factor.Key]*update{},
 		learner: factor.NewLearner(deps.Table, cfg.Learn, partition, seed),
@@ -163,7 +168,8 @@ func (t *Task) Abandon() {
 		t.drop(p)
 	}
 	t.dirty = t.dirty[:0]
-	clear(t.updates)
+	t.forgetUpdates()
+	t.study.open = false
 	t.learner.Abandon()
 	// The offsets of abandoned ticks come again, so the weeks must be as stored.
 	if err := t.done.load(t.store); err != nil {

@@ -18,6 +18,26 @@ type update struct {
 	count   int32
 	listens []schemas.ListenBucket
 	repeats map[repeat]uint32 // plays within a day of the last, nil until there is one
+
+	listeners uint32 // who came to the song
+	pairs     []schemas.Pair
+	pairsAt   int64 // event time of the latest of them
+}
+
+// update returns what the transaction tells the task of a row so far.
+func (t *Task) update(key factor.Key, kind factor.Kind, id func() string) *update {
+	u := t.updates[key]
+	if u == nil {
+		u = &update{kind: kind, id: id()}
+		t.updates[key] = u
+		t.ordered = append(t.ordered, u)
+	}
+	return u
+}
+
+// updateOf is update for a song.
+func (t *Task) updateOf(song factor.Index) *update {
+	return t.update(t.table.KeyAt(song), factor.KindSong, func() string { return t.table.ID(song) })
 }
 
 // repeat is one listener within one bucket.
@@ -31,12 +51,7 @@ type listenFacts struct{ first, full, skipped bool }
 
 // report counts one event for the song's task: by region and five minutes, so that the trend detector sees event time.
 func (t *Task) report(p *person, song factor.Index, e *schemas.Event, f listenFacts) {
-	key := t.table.KeyAt(song)
-	u := t.updates[key]
-	if u == nil {
-		u = &update{kind: factor.KindSong, id: t.table.ID(song)}
-		t.updates[key] = u
-	}
+	u := t.updateOf(song)
 	region := p.core.Region
 	if e.Region != ([2]byte{}) {
 		region = e.Region // where it was heard counts for regional trends
@@ -101,23 +116,50 @@ func bucketOf(u *update, region [2]byte, at int64) *schemas.ListenBucket {
 // flushUpdates sends one record for each row that was trained or listened to.
 func (t *Task) flushUpdates(out *stream.Output) error {
 	t.learner.Flush(t.seq, func(d factor.Delta) {
-		key := factor.KeyOf(d.Kind, d.ID)
-		u := t.updates[key]
-		if u == nil {
-			u = &update{kind: d.Kind, id: d.ID}
-			t.updates[key] = u
-		}
+		u := t.update(factor.KeyOf(d.Kind, d.ID), d.Kind, func() string { return d.ID })
 		u.vector, u.bias, u.count = append(u.vector[:0], d.Vector...), d.Bias, d.Count
 	})
+	t.flushBlend()
 	message := schemas.SongUpdate{Partition: t.partition, Seq: t.seq}
-	for _, u := range t.updates {
+	for _, u := range t.ordered {
 		message.Kind, message.ID, message.Vector, message.Bias = byte(u.kind), []byte(u.id), u.vector, u.bias
 		message.Count, message.Listens = uint32(u.count), u.listens //nolint:gosec // counts are not negative
+		message.Listeners, message.Pairs, message.PairsAt = u.listeners, u.pairs, u.pairsAt
 		t.key = append(append(t.key[:0], byte(u.kind)), u.id...)
 		t.row = message.AppendBinary(t.row[:0])
 		out.Emit(stream.Message{Topic: t.cfg.SongUpdates, Partition: -1, Key: t.key, Value: t.row})
 	}
-	t.metrics.updates.Add(float64(len(t.updates)))
-	clear(t.updates)
+	t.metrics.updates.Add(float64(len(t.ordered)))
+	t.forgetUpdates()
 	return nil
+}
+
+func (t *Task) forgetUpdates() {
+	clear(t.updates)
+	clear(t.ordered)
+	t.ordered = t.ordered[:0]
+}
+
+// pair tells the tasks of a song that somebody came to, and of the songs that this listener had come to before, that they share a
+// listener.
+func (t *Task) pair(p *person, song factor.Index, at int64) {
+	u := t.updateOf(song)
+	u.listeners++
+	u.pairsAt = max(u.pairsAt, at)
+	params := t.near.Params()
+	last := p.trained[max(0, len(p.trained)-params.Window):]
+	count, weight := params.Pairs(t.near.Listeners(song), len(last))
+	for n := range count {
+		other := last[len(last)-1-n]
+		if count < len(last) {
+			other = last[t.rng.IntN(len(last))]
+		}
+		if other == song {
+			continue
+		}
+		o := t.updateOf(other)
+		u.pairs = append(u.pairs, schemas.Pair{Song: uint64(t.table.KeyAt(other)), Weight: weight})
+		o.pairs = append(o.pairs, schemas.Pair{Song: uint64(t.table.KeyAt(song)), Weight: weight})
+		o.pairsAt = max(o.pairsAt, at)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"earworm/model/cooccur"
 	"earworm/model/factor"
 	"earworm/model/trend"
 )
@@ -19,12 +20,13 @@ type Config struct {
 	Interval time.Duration
 
 	Learn factor.Params
+	Near  cooccur.Params
 	Trend trend.Params
 }
 
 // Default returns the defaults; the topics have none.
 func Default() Config {
-	return Config{App: "earworm", Interval: 5 * time.Minute, Learn: factor.DefaultParams(), Trend: trend.DefaultParams()}
+	return Config{App: "earworm", Interval: 5 * time.Minute, Learn: factor.DefaultParams(), Near: cooccur.DefaultParams(), Trend: trend.DefaultParams()}
 }
 
 // Validate reports every problem.
@@ -36,5 +38,5 @@ func (c Config) Validate() error {
 	if c.Interval < time.Second {
 		errs = append(errs, fmt.Errorf("song: interval is %s, want at least a second", c.Interval))
 	}
-	return errors.Join(append(errs, c.Learn.Validate(), c.Trend.Validate())...)
+	return errors.Join(append(errs, c.Learn.Validate(), c.Near.Validate(), c.Trend.Validate())...)
 }

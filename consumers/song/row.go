@@ -6,8 +6,10 @@ import (
 	"slices"
 
 	"earworm/consumers/stream"
+	"earworm/model/cooccur"
 	"earworm/model/decay"
 	"earworm/model/factor"
+	"earworm/model/rank"
 	"earworm/schemas"
 	"earworm/state"
 )
@@ -24,7 +26,10 @@ type row struct {
 	plays, updates  uint64
 	acks            []schemas.Ack
 	watch           []*watch // by region; the zero region is the world
+	near            cooccur.Row
+	blend           rank.Blend // of the row of kind KindBlend
 	dirty           bool
+	paired          bool // near changed in this transaction
 }
 
 // acksMax bounds the acknowledgements of a row: the listener partitions that changed it last.
@@ -68,6 +73,9 @@ func (t *Task) load() error {
 		if kind, id, err := state.ParseFactorKey(key); err == nil {
 			return t.loadRow(factor.Kind(kind), id, value)
 		}
+		if song, err := state.ParseNeighboursKey(key); err == nil {
+			return t.loadNeighbours(song, value)
+		}
 		return t.loadBeat(key, value)
 	})
 	if err != nil {
@@ -92,7 +100,13 @@ func (t *Task) loadRow(kind factor.Kind, id, value []byte) error {
 			Month: decay.Counter{Value: w.Popularity.Value28d, At: w.Popularity.At},
 		},
 	}
-	if len(r.factors.Vector) != t.cfg.Learn.Dim {
+	if kind == factor.KindBlend {
+		blend, err := rank.ParseBlend(w.Vector)
+		if err != nil {
+			return fmt.Errorf("%w: %w", state.ErrRow, err)
+		}
+		r.blend = blend
+	} else if len(r.factors.Vector) != t.cfg.Learn.Dim {
 		return fmt.Errorf("%w: vector of %d components, the model has %d", state.ErrRow, len(r.factors.Vector), t.cfg.Learn.Dim)
 	}
 	for _, l := range w.Listeners {
@@ -118,6 +132,9 @@ func (t *Task) write(r *row, out *stream.Output) {
 			Value7d: r.popularity.Week.Value, Value28d: r.popularity.Month.Value,
 		},
 		Listeners: w.Listeners[:0], Trend: w.Trend[:0],
+	}
+	if r.kind == factor.KindBlend {
+		w.Vector = r.blend.Append(nil)
 	}
 	for _, c := range r.popularity.Regions {
 		w.Listeners = append(w.Listeners, schemas.RegionPopularity{Region: c.Region, Value7d: c.Week.Value, At: c.Week.At})

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"earworm/consumers/stream"
+	"earworm/model/cooccur"
 	"earworm/model/factor"
 	"earworm/model/trend"
 	"earworm/schemas"
@@ -23,14 +24,16 @@ type Task struct {
 	detector *trend.Detector
 	clock    int64 // event time up to which trends were evaluated, Unix ms
 	dirty    []*row
+	edges    []cooccur.Edge
 	pending  []observation // listens of the transaction, evaluated in event time at its end
 	order    []instant     // of pending, by time
 
-	update schemas.SongUpdate
-	wire   schemas.FactorRow
-	key    []byte
-	value  []byte
-	opaque []byte
+	update     schemas.SongUpdate
+	wire       schemas.FactorRow
+	neighbours schemas.Neighbours
+	key        []byte
+	value      []byte
+	opaque     []byte
 }
 
 // observation is what one bucket says about one song.
@@ -74,7 +77,7 @@ func (t *Task) Process(rec *stream.Record, _ *stream.Output) error {
 		return &stream.Poison{Code: schemas.CodeCorrupt.String(), Err: err}
 	}
 	kind := factor.Kind(u.Kind)
-	if !kind.Valid() {
+	if !kind.Valid() && kind != factor.KindBlend {
 		return &stream.Poison{Code: schemas.CodeOutOfRange.String()}
 	}
 	before := len(t.rows)
@@ -82,6 +85,12 @@ func (t *Task) Process(rec *stream.Record, _ *stream.Output) error {
 	t.metrics.rows.Add(float64(len(t.rows) - before))
 	t.touch(r)
 	r.updates++
+	if kind == factor.KindBlend {
+		return t.learnBlend(r, u)
+	}
+	if u.Listeners > 0 || len(u.Pairs) > 0 {
+		t.pair(r, u)
+	}
 	if len(u.Vector) > 0 || u.Bias != 0 {
 		whole := r.factors.Apply(t.cfg.Learn, factor.Delta{
 			Vector: u.Vector, Bias: u.Bias, Count: int32(u.Count), //nolint:gosec // a count of steps
@@ -124,6 +133,9 @@ func (t *Task) Flush(out *stream.Output) error {
 	inOrder(t.dirty)
 	for _, r := range t.dirty {
 		t.write(r, out)
+		if r.paired {
+			t.writeNeighbours(r, out)
+		}
 	}
 	t.writeBeats(out)
 	return nil
@@ -150,7 +162,7 @@ func (t *Task) observe(o *observation) {
 // Committed keeps what was written.
 func (t *Task) Committed() {
 	for _, r := range t.dirty {
-		r.dirty = false
+		r.dirty, r.paired = false, false
 	}
 	t.dirty = t.dirty[:0]
 }

@@ -11,10 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"earworm/consumers/stream"
-	"earworm/model/decay"
 	"earworm/model/factor"
 	"earworm/schemas"
-	"earworm/state"
 )
 
 // Config names the topics.
@@ -33,7 +31,7 @@ func (c Config) Validate() error {
 
 // Deps are what the role needs from its process.
 type Deps struct {
-	Table      *factor.Table
+	Tables     Tables
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -48,8 +46,8 @@ type Table struct {
 	rows     atomic.Int64
 	metrics  *metrics
 
-	row  schemas.FactorRow
-	song schemas.Song
+	loader *Loader
+	song   schemas.Song
 }
 
 // New validates and starts nothing.
@@ -61,8 +59,8 @@ func New(cfg Config, deps Deps) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("table: %w", err)
 	}
-	t := &Table{cfg: cfg, table: deps.Table, log: deps.Logger, decoder: decoder}
-	if t.metrics, err = newMetrics(deps.Registerer, deps.Table); err != nil {
+	t := &Table{cfg: cfg, table: deps.Tables.Factors, log: deps.Logger, decoder: decoder, loader: NewLoader(deps.Tables)}
+	if t.metrics, err = newMetrics(deps.Registerer, deps.Tables.Factors); err != nil {
 		return nil, err
 	}
 	t.follower, err = stream.NewFollower(stream.FollowerConfig{
@@ -104,17 +102,16 @@ func (t *Table) load(records []stream.Record) error {
 	return nil
 }
 
-// loadRow takes in a factor row. Keys of another family are a song task's own business.
+// loadRow takes in a factor row.
 func (t *Table) loadRow(rec *stream.Record) {
-	if _, _, err := state.ParseFactorKey(rec.Key); err != nil || len(rec.Value) == 0 {
-		return
-	}
-	if err := t.row.UnmarshalBinary(rec.Value); err != nil {
+	taken, err := t.loader.Row(rec.Key, rec.Value)
+	if err != nil {
 		t.skip(rec, err)
 		return
 	}
-	t.table.Load(published(&t.row))
-	t.metrics.loaded.Inc()
+	if taken {
+		t.metrics.loaded.Inc()
+	}
 }
 
 // describe takes in a song of the catalogue. A removed song stays in the table: listeners' histories refer to it.
@@ -143,36 +140,4 @@ func (t *Table) skip(rec *stream.Record, err error) {
 	t.metrics.skipped.Inc()
 	t.log.Warn("skipping a record of the table", slog.String("topic", rec.Topic),
 		slog.Int("partition", int(rec.Partition)), slog.Int64("offset", rec.Offset), slog.Any("error", err))
-}
-
-// published translates the wire's row for the model.
-func published(r *schemas.FactorRow) factor.Published {
-	p := factor.Published{
-		Kind: factor.Kind(r.Kind), ID: string(r.ID), Vector: r.Vector, Bias: r.Bias,
-		FirstAt: r.FirstAt, LastAt: r.LastAt,
-		Popularity: factor.Popularity{
-			Total: float64(r.Plays),
-			Day:   decay.Counter{Value: r.Popularity.Value1d, At: r.Popularity.At},
-			Week:  decay.Counter{Value: r.Popularity.Value7d, At: r.Popularity.At},
-			Month: decay.Counter{Value: r.Popularity.Value28d, At: r.Popularity.At},
-		},
-	}
-	for _, a := range r.Acks {
-		p.Acks = append(p.Acks, factor.Origin{Partition: a.Partition, Seq: a.Seq})
-	}
-	for _, l := range r.Listeners {
-		p.Popularity.Regions = append(p.Popularity.Regions, factor.RegionCount{
-			Region: factor.Region(l.Region), Week: decay.Counter{Value: l.Value7d, At: l.At},
-		})
-	}
-	for _, f := range r.Trend {
-		status := factor.TrendOngoing
-		if f.Quarantined {
-			status = factor.TrendQuarantined
-		}
-		p.Trend.Regions = append(p.Trend.Regions, factor.RegionTrend{
-			Region: factor.Region(f.Region), Status: status, StartedAt: f.StartedAt, Score: f.Score,
-		})
-	}
-	return p
 }

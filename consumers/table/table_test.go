@@ -16,8 +16,10 @@ import (
 
 	"earworm/consumers/table"
 	"earworm/internal/broker"
+	"earworm/model/cooccur"
 	"earworm/model/decay"
 	"earworm/model/factor"
+	"earworm/model/rank"
 	"earworm/schemas"
 	"earworm/state"
 )
@@ -30,6 +32,8 @@ type rig struct {
 	broker  *broker.Broker
 	client  *kgo.Client
 	factors *factor.Table
+	near    *cooccur.Table
+	ranker  *rank.Ranker
 	reg     *prometheus.Registry
 	log     bytes.Buffer
 	role    *table.Table
@@ -51,9 +55,12 @@ func newRig(t *testing.T) *rig {
 	params := factor.DefaultParams()
 	params.Dim = 4
 	r := &rig{tb: t, broker: b, client: client, factors: factor.NewTable(params), reg: prometheus.NewPedanticRegistry()}
+	near := cooccur.NewTable(cooccur.DefaultParams(), r.factors)
+	r.ranker = rank.New(r.factors, near, rank.DefaultParams())
+	r.near = near
 	r.role, err = table.New(
 		table.Config{SongFactors: "factors", Catalog: "catalog", ClientOptions: []kgo.Opt{kgo.SeedBrokers(b.Addrs()...)}},
-		table.Deps{Table: r.factors, Logger: slog.New(slog.NewTextHandler(&r.log, nil)), Registerer: r.reg},
+		table.Deps{Tables: table.Tables{Factors: r.factors, Neighbours: near, Ranker: r.ranker}, Logger: slog.New(slog.NewTextHandler(&r.log, nil)), Registerer: r.reg},
 	)
 	if err != nil {
 		t.Fatal(err)

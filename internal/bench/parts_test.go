@@ -13,6 +13,7 @@ import (
 	"earworm/consumers/listener"
 	"earworm/consumers/stream"
 	"earworm/internal/config"
+	"earworm/model/cooccur"
 	"earworm/model/factor"
 	"earworm/model/rank"
 	"earworm/schemas"
@@ -97,7 +98,8 @@ func listenerTask(b *testing.B, w Workload) (*stream.Detached, *state.Store) {
 		b.Fatal(err)
 	}
 	table, _ := tableOf(w)
-	task, err := listener.New(cfg, listener.Deps{Table: table, Ranker: rank.New(table, cfg.Rank), Revealer: plain{}, Metrics: metrics}, 0, lent{store})
+	near := cooccur.NewTable(cooccur.DefaultParams(), table)
+	task, err := listener.New(cfg, listener.Deps{Table: table, Near: near, Ranker: rank.New(table, near, cfg.Rank), Revealer: plain{}, Metrics: metrics}, 0, lent{store})
 	if err != nil {
 		b.Fatal(err)
 	}

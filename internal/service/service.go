@@ -22,6 +22,7 @@ import (
 	"earworm/internal/obs"
 	"earworm/internal/pseudonym"
 	"earworm/internal/run"
+	"earworm/model/cooccur"
 	"earworm/model/factor"
 	"earworm/model/rank"
 	"earworm/schemas"
@@ -71,6 +72,8 @@ type Service struct {
 	mapper  *pseudonym.Mapper
 	health  *obs.Health
 	factors *factor.Table
+	near    *cooccur.Table
+	ranker  *rank.Ranker
 	stores  *state.Shared
 	fatal   chan error
 
@@ -97,6 +100,8 @@ func New(cfg config.Config, deps Deps) (*Service, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, run.WithCode(run.CodeConfig, err)
 	}
+	s.near = cooccur.NewTable(songConfig(cfg, s.topics).Near, s.factors)
+	s.ranker = rank.New(s.factors, s.near, listenerConfig(cfg, s.topics).Rank)
 	s.health.AddCheck("topics", func() (bool, string) { return false, "brokers not reached yet" })
 	return s, nil
 }
@@ -228,7 +233,7 @@ func (s *Service) runRoles(ctx context.Context) error {
 	group := run.NewGroup(run.GroupConfig{}, s.deps.Logger)
 	songs, err := table.New(
 		table.Config{SongFactors: s.topics.SongFactors, Catalog: s.topics.Catalog, ClientOptions: s.options},
-		table.Deps{Table: s.factors, Logger: s.deps.Logger, Registerer: s.deps.Registry},
+		table.Deps{Tables: table.Tables{Factors: s.factors, Neighbours: s.near, Ranker: s.ranker}, Logger: s.deps.Logger, Registerer: s.deps.Registry},
 	)
 	if err != nil {
 		return err
@@ -392,7 +397,7 @@ func (s *Service) listenerRole() (*stream.Runtime, error) {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	role := listenerConfig(s.cfg, s.topics)
-	deps := listener.Deps{Table: s.factors, Ranker: rank.New(s.factors, role.Rank), Revealer: s.mapper, Metrics: metrics}
+	deps := listener.Deps{Table: s.factors, Near: s.near, Ranker: s.ranker, Revealer: s.mapper, Metrics: metrics}
 	cfg := s.streamConfig(feed.RoleListener, []string{s.topics.Listens, s.topics.Ticks},
 		[]string{s.topics.SongUpdates, s.topics.Playlists, s.topics.Ticks}, s.topics.ListenerChangelog)
 	cfg.NewTask = func(partition int32, store stream.Store) (stream.Task, error) {

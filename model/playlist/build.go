@@ -76,7 +76,7 @@ func (b *builder) trends() []chosen {
 	for n := range b.candidates {
 		if b.candidates[n].Trending {
 			list = append(list, n)
-			tastes = append(tastes, b.candidates[n].Sources[rank.SourceTaste])
+			tastes = append(tastes, b.candidates[n].Taste)
 		}
 	}
 	if len(list) == 0 || b.params.TrendSlots == 0 {
@@ -85,14 +85,14 @@ func (b *builder) trends() []chosen {
 	slices.Sort(tastes)
 	median := tastes[(len(tastes)-1)/2]
 	slices.SortStableFunc(list, func(x, y int) int {
-		return cmp.Compare(b.candidates[y].Sources[rank.SourceTrend], b.candidates[x].Sources[rank.SourceTrend])
+		return cmp.Compare(b.candidates[y].Trend, b.candidates[x].Trend)
 	})
 	var out []chosen
 	for _, n := range list {
 		if len(out) == b.params.TrendSlots {
 			break
 		}
-		if b.candidates[n].Sources[rank.SourceTaste] >= median && b.fits(n, b.params.ArtistCap) {
+		if b.candidates[n].Taste >= median && b.fits(n, b.params.ArtistCap) {
 			out = append(out, b.take(n, Trend, ReasonTrending, 1))
 		}
 	}
@@ -126,7 +126,7 @@ func (b *builder) explore(rng *rand.Rand) []chosen {
 }
 
 // exploreWeight is what the chance of a candidate is in proportion to: its score is a logarithm.
-func exploreWeight(c *rank.Candidate) float64 { return math.Exp2(min(max(c.Score, -500), 500)) }
+func exploreWeight(c *rank.Candidate) float64 { return math.Exp(min(max(c.Score, -500), 500)) }
 
 // explorable returns the candidates of an explore slot.
 func (b *builder) explorable() (pool []int, total float64) {
@@ -161,19 +161,19 @@ func (b *builder) fill(spare int) []chosen {
 
 // because names the source that made a candidate's score.
 func (b *builder) because(c *rank.Candidate) (Slot, Reason) {
-	switch c.Main(b.params.Weights) {
-	case rank.SourceArtist:
+	switch c.Main() {
+	case rank.SourceArtist, rank.SourceArtistRecent:
 		return Artist, ReasonArtistKnown
 	case rank.SourceRegion:
 		return Popular, ReasonPopularRegion
-	case rank.SourcePopularity, rank.SourceTrend:
+	case rank.SourceGenre, rank.SourceDay, rank.SourceWeek, rank.SourceMonth:
 		return Popular, ReasonPopular
-	default:
-		if len(c.Seeds) > 0 {
-			return Taste, ReasonAlike
-		}
-		return Taste, ReasonTaste
+	case rank.SourceTaste, rank.SourceFold, rank.SourceNeighbours:
 	}
+	if len(c.Seeds) > 0 {
+		return Taste, ReasonAlike
+	}
+	return Taste, ReasonTaste
 }
 
 // arrange orders the tracks: the ranking's in its order, moved as little as the spacing of artists asks for; trends and exploration spread

@@ -74,15 +74,12 @@ type Params struct {
 	ExploreSlots int // at most
 	ExplorePool  int // candidates among which an explore slot draws
 	SafePlaces   int // places at the beginning that hold neither trend nor exploration
-
-	Weights rank.Weights // of the ranker: they say which source made a candidate's score
 }
 
 // DefaultParams returns the settings in use.
 func DefaultParams() Params {
 	return Params{
 		Length: 30, ArtistCap: 2, Spacing: 3, TrendSlots: 3, ExploreSlots: 3, ExplorePool: 30, SafePlaces: 3,
-		Weights: rank.DefaultParams().Weights,
 	}
 }
 

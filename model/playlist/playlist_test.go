@@ -28,7 +28,7 @@ func (s *shop) add(artist, title string, change func(c *rank.Candidate)) {
 	song := s.table.Song(fmt.Sprintf("song%d", len(s.list)))
 	s.table.Describe(song, factor.Meta{Artist: artist, Title: title})
 	c := rank.Candidate{Song: song, Artist: s.table.Artist(song), Score: -float64(len(s.list)) / 10, Known: true}
-	c.Sources[rank.SourceTaste] = .5 - float64(len(s.list))/1000
+	c.Taste = .5 - float64(len(s.list))/1000
 	if change != nil {
 		change(&c)
 	}
@@ -66,7 +66,7 @@ func full() *shop {
 			c.Known = n%3 != 0
 			if n%20 == 7 {
 				c.Trending = true
-				c.Sources[rank.SourceTrend] = float64(n) / 1000
+				c.Trend = float64(n) / 1000
 			}
 		})
 	}
@@ -237,7 +237,7 @@ func TestReasonsNameTheSource(t *testing.T) {
 		{rank.SourceTaste, seeds, playlist.Taste, playlist.ReasonAlike},
 		{rank.SourceTaste, nil, playlist.Taste, playlist.ReasonTaste},
 		{rank.SourceArtist, seeds, playlist.Artist, playlist.ReasonArtistKnown},
-		{rank.SourcePopularity, nil, playlist.Popular, playlist.ReasonPopular},
+		{rank.SourceWeek, nil, playlist.Popular, playlist.ReasonPopular},
 		{rank.SourceRegion, nil, playlist.Popular, playlist.ReasonPopularRegion},
 	}
 	for _, tt := range tests {

@@ -44,14 +44,14 @@ type weighted struct {
 func (r *Ranker) engaging(v *view, l Listener, at int64) []weighted {
 	values := make([]float32, len(l.History))
 	for n, h := range l.History {
-		values[n] = excluded
+		values[n] = -math.MaxFloat32
 		if h.Value > 0 && r.ordinal(v, h.Song) >= 0 {
 			values[n] = float32(decayed(h.Value, at-h.At, r.params.ArtistHalfLife))
 		}
 	}
 	heap := topHeap{values: values}
 	for n := range values {
-		if values[n] > excluded {
+		if values[n] > -math.MaxFloat32 {
 			heap.offer(int32(n), explainHistory)
 		}
 	}

@@ -8,76 +8,45 @@ import (
 	"earworm/model/decay"
 )
 
-// Source is one origin of a song's score.
-type Source uint8
-
-// The sources of a candidate's score.
-const (
-	SourceTaste Source = iota
-	SourceArtist
-	SourcePopularity
-	SourceRegion
-	SourceTrend
-	sources
-)
-
-// Sources is the number of sources: the width of a candidate's features.
-const Sources = int(sources)
-
-// String names the source.
-func (s Source) String() string {
-	switch s {
-	case SourceTaste:
-		return "taste"
-	case SourceArtist:
-		return "artist"
-	case SourcePopularity:
-		return "popularity"
-	case SourceRegion:
-		return "region"
-	case SourceTrend:
-		return "trend"
-	default:
-		return "unknown"
-	}
-}
-
-// Weights are the parts of the sources in the mixture. A learnt blend replaces them and nothing else.
-type Weights [Sources]float64
-
 // Params are the settings of a Ranker.
 type Params struct {
 	Candidates int // length of the list
+	PerSource  int // songs that each source proposes
 	ArtistMax  int // of one artist, as long as there are others among twice as many songs
-	Trending   int // of which songs on trend that would not have made it otherwise, at most
+	Trending   int // songs on trend that are candidates beside those that the sources propose, at most
 	Cold       int // likewise songs that nobody or hardly anybody has heard, matched by their description
 	SeedsMax   int // heard songs that explain a candidate
 
-	Weights    Weights
-	TastePower float64 // exponent of the taste's chance beside the mixture
+	// History is the number of songs that the listener came to last whose neighbours are looked at, and FoldHistory that of those
+	// from which their vector is solved.
+	History, FoldHistory int
+	FoldHalfLife         decay.HalfLife // of the weight of a heard song in the solved vector
+	FoldRegularisation   float64        // λ of the solved vector
 
-	// TasteEvidence is the first listens at which the factors of a song count half.
-	TasteEvidence float64
-
-	ArtistHalfLife decay.HalfLife // of the engagement that makes up the listener's share of an artist
-	ColdListens    float64        // a song with fewer first listens than this is cold
-	ViewAge        time.Duration  // event time after which what all listeners share is computed anew
+	// ArtistHalfLife is the decay of the engagement that makes up the listener's lasting share of an artist, ArtistRecent that of
+	// their recent one, GenreHalfLife that of genres.
+	ArtistHalfLife, ArtistRecent, GenreHalfLife decay.HalfLife
+	ValueMax                                    float64       // engagement of one song that counts at most
+	ColdListens                                 float64       // a song with fewer first listens than this is cold
+	ViewAge                                     time.Duration // event time after which what all listeners share is computed anew
 
 	// Negatives per positive of the learner: what turns a factor score into a probability.
 	Negatives float64
 	// PopularityPrior is the listens that an unheard song is counted as having within its artist.
 	PopularityPrior float64
+
+	Learn LearnParams
 }
 
 // DefaultParams returns the settings in use.
 func DefaultParams() Params {
+	const day = 24 * time.Hour
 	return Params{
-		Candidates: 300, ArtistMax: 8, Trending: 20, Cold: 30, SeedsMax: 3,
-		Weights:        Weights{SourceTaste: .5, SourceArtist: .4, SourcePopularity: .1, SourceRegion: .05, SourceTrend: .05},
-		TastePower:     .2,
-		TasteEvidence:  20,
-		ArtistHalfLife: decay.HalfLife(28 * 24 * time.Hour),
-		ColdListens:    5, ViewAge: 15 * time.Minute, Negatives: 15, PopularityPrior: .5,
+		Candidates: 300, PerSource: 150, ArtistMax: 8, Trending: 20, Cold: 30, SeedsMax: 3,
+		History: 100, FoldHistory: 300, FoldHalfLife: decay.HalfLife(180 * day), FoldRegularisation: .01,
+		ArtistHalfLife: decay.HalfLife(90 * day), ArtistRecent: decay.HalfLife(7 * day), GenreHalfLife: decay.HalfLife(60 * day),
+		ValueMax: 3, ColdListens: 5, ViewAge: 15 * time.Minute, Negatives: 15, PopularityPrior: .5,
+		Learn: DefaultLearnParams(),
 	}
 }
 
@@ -90,19 +59,20 @@ func (p Params) Validate() error {
 		}
 	}
 	check(p.Candidates > 0 && p.Candidates <= 1<<20, "candidates", p.Candidates)
+	check(p.PerSource > 0 && p.PerSource <= 1<<16, "per source", p.PerSource)
 	check(p.ArtistMax > 0, "artist max", p.ArtistMax)
-	check(p.TasteEvidence > 0, "taste evidence", p.TasteEvidence)
-	check(p.TastePower >= 0 && p.TastePower <= 10, "taste power", p.TastePower)
 	check(p.Trending >= 0 && p.Trending <= p.Candidates, "trending", p.Trending)
 	check(p.Cold >= 0 && p.Cold <= p.Candidates, "cold", p.Cold)
 	check(p.SeedsMax >= 0 && p.SeedsMax <= 10, "seeds max", p.SeedsMax)
-	check(p.ArtistHalfLife > 0, "artist half-life", p.ArtistHalfLife)
+	check(p.History >= 0 && p.History <= 1<<16, "history", p.History)
+	check(p.FoldHistory >= 0 && p.FoldHistory <= 1<<16, "fold history", p.FoldHistory)
+	check(p.FoldHalfLife > 0, "fold half-life", p.FoldHalfLife)
+	check(p.FoldRegularisation > 0, "fold regularisation", p.FoldRegularisation)
+	check(p.ArtistHalfLife > 0 && p.ArtistRecent > 0 && p.GenreHalfLife > 0, "half-lives", p.ArtistHalfLife)
+	check(p.ValueMax > 0, "value max", p.ValueMax)
 	check(p.ColdListens >= 0, "cold listens", p.ColdListens)
 	check(p.ViewAge > 0, "view age", p.ViewAge)
 	check(p.Negatives > 0, "negatives", p.Negatives)
 	check(p.PopularityPrior > 0, "popularity prior", p.PopularityPrior)
-	for s, w := range p.Weights {
-		check(w >= 0 && w <= 1e6, "weight of "+Source(s).String(), w)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, p.Learn.validate())...)
 }

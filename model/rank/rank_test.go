@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"earworm/model/cooccur"
 	"earworm/model/factor"
 	"earworm/model/rank"
 )
@@ -46,6 +47,20 @@ func (s *shelf) publish(n int, listens float64, trend factor.TrendInfo) {
 	s.table.Load(r)
 }
 
+// newRanker returns a ranker over songs that have no neighbours.
+func newRanker(t *factor.Table, p rank.Params) *rank.Ranker {
+	return rank.New(t, cooccur.NewTable(cooccur.DefaultParams(), t), p)
+}
+
+const week = int64(7 * 24 * 3600 * 1000)
+
+// everything returns settings under which every song is a candidate.
+func everything() rank.Params {
+	p := rank.DefaultParams()
+	p.PerSource, p.Candidates = 2000, 2000
+	return p
+}
+
 func (s *shelf) vector(scale float64) []float32 {
 	v := make([]float32, s.dim)
 	for i := range v {
@@ -70,7 +85,7 @@ func TestCandidatesAreNeverHeardNorExcluded(t *testing.T) {
 			l.Excluded = append(l.Excluded, song)
 		}
 	}
-	list := rank.New(s.table, rank.DefaultParams()).Candidates(nil, l, now)
+	list := newRanker(s.table, everything()).Candidates(nil, l, now)
 	seen := map[factor.Index]bool{}
 	for _, c := range list {
 		heard := slices.ContainsFunc(l.History, func(h rank.Heard) bool { return h.Song == c.Song })
@@ -92,9 +107,9 @@ func TestCandidatesAreNeverHeardNorExcluded(t *testing.T) {
 
 func TestRankIsThePlaceAmongCandidates(t *testing.T) {
 	s := newShelf(200)
-	p := rank.DefaultParams()
+	p := everything()
 	p.ArtistMax = 1000
-	r := rank.New(s.table, p)
+	r := newRanker(s.table, p)
 	l := s.listener(0, 1, 2)
 	list := r.Candidates(nil, l, now)
 	for place, c := range list {
@@ -115,7 +130,7 @@ func TestArtistsLeaveRoomForOthers(t *testing.T) {
 	p := rank.DefaultParams()
 	p.Candidates, p.ArtistMax, p.Trending, p.Cold = 100, 3, 0, 0
 	count := map[factor.Index]int{}
-	list := rank.New(s.table, p).Candidates(nil, s.listener(0, 10, 20), now)
+	list := newRanker(s.table, p).Candidates(nil, s.listener(0, 10, 20), now)
 	for _, c := range list {
 		count[c.Artist]++
 	}
@@ -125,7 +140,7 @@ func TestArtistsLeaveRoomForOthers(t *testing.T) {
 		}
 	}
 	few := newShelf(40) // four artists: the list would rather be full
-	if list := rank.New(few.table, p).Candidates(nil, few.listener(0), now); len(list) != 39 {
+	if list := newRanker(few.table, p).Candidates(nil, few.listener(0), now); len(list) != 39 {
 		t.Errorf("%d candidates, want all 39", len(list))
 	}
 }
@@ -134,18 +149,23 @@ func TestKnownArtistsComeFirstAndAreTheSeeds(t *testing.T) {
 	s := newShelf(300)
 	l := s.listener(100, 101, 102)
 	l.Vector = make([]float32, s.dim) // no taste but the history's
-	list := rank.New(s.table, rank.DefaultParams()).Candidates(nil, l, now)
+	list := newRanker(s.table, rank.DefaultParams()).Candidates(nil, l, now)
 	artist := s.table.Artist(s.songs[100])
-	for n, c := range list[:7] {
-		if c.Artist != artist || !c.Known {
-			t.Errorf("candidate %d is by %q", n, s.table.ID(c.Artist))
+	own := 0
+	for n, c := range list[:10] {
+		if c.Artist != artist {
+			continue
 		}
-		if len(c.Seeds) == 0 || s.table.Artist(c.Seeds[0]) != artist {
-			t.Errorf("candidate %d has the seeds %v", n, c.Seeds)
+		own++
+		if !c.Known || len(c.Seeds) == 0 || s.table.Artist(c.Seeds[0]) != artist {
+			t.Errorf("candidate %d, by a known artist, has the seeds %v", n, c.Seeds)
 		}
 	}
+	if own != 7 || list[0].Artist != artist {
+		t.Errorf("%d of the first ten are by the known artist, want all of its seven others, and one of them first", own)
+	}
 	l.History[0].Value, l.History[1].Value, l.History[2].Value = -4, -4, -4
-	for _, c := range rank.New(s.table, rank.DefaultParams()).Candidates(nil, l, now) {
+	for _, c := range newRanker(s.table, rank.DefaultParams()).Candidates(nil, l, now) {
 		if c.Known || len(c.Seeds) > 0 {
 			t.Fatalf("disliked songs speak for %d", c.Song)
 		}
@@ -165,7 +185,7 @@ func TestTrendingAndColdSongsAreAppended(t *testing.T) {
 	s.publish(20, 0, factor.TrendInfo{})
 	p := rank.DefaultParams()
 	p.Candidates = 50
-	list := rank.New(s.table, p).Candidates(nil, s.listener(300), now)
+	list := newRanker(s.table, p).Candidates(nil, s.listener(300), now)
 	find := func(n int) (rank.Candidate, bool) {
 		at := slices.IndexFunc(list, func(c rank.Candidate) bool { return c.Song == s.songs[n] })
 		if at < 0 {
@@ -188,7 +208,7 @@ func TestTrendingAndColdSongsAreAppended(t *testing.T) {
 
 func TestDiscoveryMovesFromPopularToRare(t *testing.T) {
 	s := newShelf(1000)
-	r := rank.New(s.table, rank.DefaultParams())
+	r := newRanker(s.table, rank.DefaultParams())
 	l := s.listener(0)
 	mean := func(discovery float64) float64 {
 		l.Discovery = discovery
@@ -208,7 +228,7 @@ func TestDiscoveryMovesFromPopularToRare(t *testing.T) {
 
 func TestRankingFollowsWhatIsPublished(t *testing.T) {
 	s := newShelf(300)
-	r := rank.New(s.table, rank.DefaultParams())
+	r := newRanker(s.table, rank.DefaultParams())
 	l := s.listener(299)
 	l.Vector = make([]float32, s.dim)
 	before := r.Rank(l, s.songs[5], now)
@@ -219,12 +239,12 @@ func TestRankingFollowsWhatIsPublished(t *testing.T) {
 }
 
 func TestRankerSurvivesAnything(t *testing.T) {
-	empty := rank.New(factor.NewTable(factor.DefaultParams()), rank.DefaultParams())
+	empty := newRanker(factor.NewTable(factor.DefaultParams()), rank.DefaultParams())
 	if list := empty.Candidates(nil, rank.Listener{}, now); len(list) != 0 {
 		t.Errorf("an empty catalogue has the candidates %v", list)
 	}
 	s := newShelf(50)
-	r := rank.New(s.table, rank.DefaultParams())
+	r := newRanker(s.table, rank.DefaultParams())
 	nan := float32(math.NaN())
 	l := s.listener(1)
 	l.Vector = slices.Repeat([]float32{nan}, s.dim)
@@ -244,9 +264,9 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		t.Errorf("the default settings are refused: %v", err)
 	}
 	p := rank.DefaultParams()
-	p.Candidates, p.TastePower, p.Weights[rank.SourceArtist] = 0, math.NaN(), -1
+	p.Candidates, p.FoldRegularisation, p.Learn.Rate = 0, math.NaN(), -1
 	err := p.Validate()
-	for _, name := range []string{"candidates", "taste power", "weight of artist"} {
+	for _, name := range []string{"candidates", "fold regularisation", "rate"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v does not name %q", err, name)
 		}
@@ -256,16 +276,16 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 // The list is the same as that of a ranker which sorts everything.
 func TestCandidatesEqualFullSort(t *testing.T) {
 	s := newShelf(700)
-	p := rank.DefaultParams()
+	p := everything()
 	p.ArtistMax, p.Trending, p.Cold = 1000, 0, 0
 	l := s.listener(3, 33, 333)
 	p.Candidates = 700
-	all := rank.New(s.table, p).Candidates(nil, l, now)
+	all := newRanker(s.table, p).Candidates(nil, l, now)
 	if !slices.IsSortedFunc(all, func(a, b rank.Candidate) int { return cmp.Compare(b.Score, a.Score) }) {
 		t.Fatal("the list of all songs is not sorted")
 	}
 	p.Candidates = 100
-	some := rank.New(s.table, p).Candidates(nil, l, now)
+	some := newRanker(s.table, p).Candidates(nil, l, now)
 	for n, c := range some {
 		if c.Song != all[n].Song {
 			t.Fatalf("candidate %d is %d, want %d", n, c.Song, all[n].Song)

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sync"
 
+	"earworm/model/cooccur"
 	"earworm/model/factor"
 )
 
@@ -13,19 +15,25 @@ type view struct {
 	at      int64
 	version uint64
 	songs   []factor.Index
+	gram    *factor.Gram
 
-	popularity []float32 // chance that a first listen is this song
-	logWeek    []float32 // log(1 + first listens, half-life a week): a feature and the measure of the discovery knob
-	listens    []float32 // first listens ever
-	reliable   []float32 // how far the factors of the song can be trusted, 0 to 1
-	artist     []int32   // number of the artist, 0 = unknown
-	inArtist   []float32 // share of the artist's listens
-	artists    map[factor.Index]int32
-	byArtist   [][]int32 // ordinals of the songs of an artist, most popular first
-	trending   []trending
-	cold       []int32
-	regions    map[factor.Region][]regional
-	popMean    float32 // mean of logWeek over listens: what an average listen goes to
+	day, week, month []float32 // faded first listens
+	logWeek          []float32 // log(1 + week): the measure of the discovery knob
+	listens          []float32 // first listens ever
+	age              []float32 // days since the first listen, 0 = never heard
+	norm             []float32 // part of the song in likenesses
+	artist           []int32   // number of the artist, 0 = unknown
+	inArtist         []float32 // share of the artist's listens
+	genres           [][factor.MaxGenres]factor.Index
+	artists          map[factor.Index]int32
+	byArtist         [][]int32        // ordinals of the songs of an artist, most popular first
+	popular          [sources][]int32 // the most popular songs by the three half-lives
+	trending         []trending
+	cold             []int32
+	popMean          float32 // mean of logWeek over listens: what an average listen goes to
+
+	mu      sync.Mutex // guards regions
+	regions map[factor.Region]*regional
 }
 
 type trending struct {
@@ -33,58 +41,65 @@ type trending struct {
 	info    factor.TrendInfo
 }
 
-// regional is the share of a song in a region's listens.
+// regional is the popularity in one region.
 type regional struct {
-	ordinal int32
-	share   float32
+	week []float32 // faded first listens, by ordinal
+	top  []int32
 }
 
+// popularFrom is how many of the most popular songs a view keeps for each proposed one: listeners have heard some of them.
+const popularFrom = 8
+
 // newView reads the table once.
-func newView(t *factor.Table, p Params, at int64) *view {
-	v := &view{at: at, version: t.Version(), songs: t.SongList(), artists: map[factor.Index]int32{}, regions: map[factor.Region][]regional{}}
+func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
+	v := &view{
+		at: at, version: t.Version(), songs: t.SongList(), gram: t.Gram(), artists: map[factor.Index]int32{},
+		regions: map[factor.Region]*regional{}, byArtist: make([][]int32, 1),
+	}
 	n := len(v.songs)
-	v.popularity, v.logWeek, v.listens = make([]float32, n), make([]float32, n), make([]float32, n)
-	v.reliable = make([]float32, n)
-	v.artist, v.inArtist = make([]int32, n), make([]float32, n)
-	v.byArtist = make([][]int32, 1)
-	month := make([]float32, n)
+	for _, values := range []*[]float32{&v.day, &v.week, &v.month, &v.logWeek, &v.listens, &v.age, &v.norm, &v.inArtist} {
+		*values = make([]float32, n)
+	}
+	v.artist, v.genres = make([]int32, n), make([][factor.MaxGenres]factor.Index, n)
 	for i, song := range v.songs {
 		s := t.Stats(song)
-		v.addArtist(int32(i), t.Artist(song))
-		day, week := s.Popularity.Day.Read(at, factor.HalfLifeDay), s.Popularity.Week.Read(at, factor.HalfLifeWeek)
-		month[i] = float32(s.Popularity.Month.Read(at, factor.HalfLifeMonth))
-		v.popularity[i] = float32(rate(day, week, float64(month[i])))
-		v.logWeek[i] = float32(math.Log1p(week))
+		artist, genres := t.Features(song)
+		v.addArtist(int32(i), artist)
+		v.genres[i] = genres
+		v.day[i] = float32(s.Popularity.Day.Read(at, factor.HalfLifeDay))
+		v.week[i] = float32(s.Popularity.Week.Read(at, factor.HalfLifeWeek))
+		v.month[i] = float32(s.Popularity.Month.Read(at, factor.HalfLifeMonth))
+		v.logWeek[i] = float32(math.Log1p(float64(v.week[i])))
 		v.listens[i] = float32(s.Popularity.Total)
-		v.reliable[i] = float32(s.Popularity.Total / (s.Popularity.Total + p.TasteEvidence))
+		v.norm[i] = near.Norm(song, at)
+		if s.FirstAt != 0 {
+			v.age[i] = float32(max(at-s.FirstAt, 0)) / dayMs
+		}
 		if s.Popularity.Total < p.ColdListens {
 			v.cold = append(v.cold, int32(i))
 		}
 		if len(s.Trend.Regions) > 0 && !s.Trend.Quarantined() {
 			v.trending = append(v.trending, trending{ordinal: int32(i), info: s.Trend})
 		}
-		for _, r := range s.Popularity.Regions {
-			v.regions[r.Region] = append(v.regions[r.Region], regional{int32(i), float32(r.Week.Read(at, factor.HalfLifeWeek))})
-		}
 	}
-	v.normalise(month, float32(p.PopularityPrior))
+	v.shareArtists(float32(p.PopularityPrior))
+	for source, values := range map[Source][]float32{SourceDay: v.day, SourceWeek: v.week, SourceMonth: v.month} {
+		v.popular[source] = top(values, popularFrom*p.PerSource)
+	}
 	return v
 }
 
-// rateEvidence is the number of listens at which a shorter window counts as much as what the longer one leads to expect.
-const rateEvidence = 10
+const dayMs = 24 * 60 * 60 * 1000
 
-// rate returns the listens a day to be expected of a song with these decayed counts. Each window corrects the longer one as far as it holds
-// evidence: the posterior mean of a Poisson rate with a Gamma prior of the longer window's rate. A counter of half-life h
-// holds rate·h/ln 2.
-func rate(day, week, month float64) float64 {
-	const window = 1 / math.Ln2
-	r := month / (28 * window)
-	if !(r > 0) {
-		return 0
+// top returns the ordinals of the greatest positive values, greatest first.
+func top(values []float32, n int) []int32 {
+	heap := topHeap{values: values}
+	for i, x := range values {
+		if x > 0 {
+			heap.offer(int32(i), n) //nolint:gosec // songs are fewer than 2³¹
+		}
 	}
-	r = (week + rateEvidence) / (7*window + rateEvidence/r)
-	return (day + rateEvidence) / (window + rateEvidence/r)
+	return heap.sorted()
 }
 
 func (v *view) addArtist(ordinal int32, artist factor.Index) {
@@ -101,45 +116,44 @@ func (v *view) addArtist(ordinal int32, artist factor.Index) {
 	v.byArtist[number] = append(v.byArtist[number], ordinal)
 }
 
-// normalise turns counts into shares.
-func (v *view) normalise(month []float32, prior float32) {
-	share(v.popularity)
+// shareArtists computes each song's share of its artist's listens, and the popularity of an average listen.
+func (v *view) shareArtists(prior float32) {
 	for _, list := range v.byArtist {
 		var total float32
 		for _, i := range list {
-			total += month[i] + prior
+			total += v.month[i] + prior
 		}
 		for _, i := range list {
-			v.inArtist[i] = (month[i] + prior) / total
+			v.inArtist[i] = (v.month[i] + prior) / total
 		}
 		slices.SortFunc(list, func(a, b int32) int {
 			return cmp.Or(cmp.Compare(v.inArtist[b], v.inArtist[a]), cmp.Compare(a, b))
 		})
 	}
-	for _, list := range v.regions {
-		var total float32
-		for _, r := range list {
-			total += r.share
-		}
-		for n := range list {
-			list[n].share /= max(total, math.SmallestNonzeroFloat32)
-		}
+	var sum, listens float64
+	for i, w := range v.week {
+		sum += float64(w) * float64(v.logWeek[i])
+		listens += float64(w)
 	}
-	for i, p := range v.popularity {
-		v.popMean += p * v.logWeek[i]
+	if listens > 0 {
+		v.popMean = float32(sum / listens)
 	}
 }
 
-// share scales values to a sum of 1; nothing happens to values without a sum.
-func share(values []float32) {
-	var total float64
-	for _, x := range values {
-		total += float64(x)
+// region returns the popularity in a region, which is read when somebody first asks.
+func (v *view) region(t *factor.Table, p Params, region factor.Region) *regional {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if r := v.regions[region]; r != nil {
+		return r
 	}
-	if !(total > 0) {
-		return
+	r := &regional{week: make([]float32, len(v.songs))}
+	if region != (factor.Region{}) {
+		for i, song := range v.songs {
+			r.week[i] = float32(t.Stats(song).Popularity.In(region, v.at))
+		}
 	}
-	for i := range values {
-		values[i] = float32(float64(values[i]) / total)
-	}
+	r.top = top(r.week, popularFrom*p.PerSource)
+	v.regions[region] = r
+	return r
 }

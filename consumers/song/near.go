@@ -1,0 +1,57 @@
+package song
+
+import (
+	"earworm/consumers/stream"
+	"earworm/model/cooccur"
+	"earworm/model/factor"
+	"earworm/model/rank"
+	"earworm/schemas"
+	"earworm/state"
+)
+
+// pair counts who came to a song and what they came to before and after.
+func (t *Task) pair(r *row, u *schemas.SongUpdate) {
+	t.edges = t.edges[:0]
+	for _, p := range u.Pairs {
+		t.edges = append(t.edges, cooccur.Edge{Song: factor.Key(p.Song), Weight: p.Weight})
+	}
+	r.near.Add(t.cfg.Near, u.PairsAt, float32(u.Listeners), t.edges)
+	r.paired = true
+}
+
+// writeNeighbours puts the neighbours of a song into the transaction: for the changelog and for every reader at once.
+func (t *Task) writeNeighbours(r *row, out *stream.Output) {
+	w := &t.neighbours
+	w.At, w.Listeners, w.Pairs = r.near.At, r.near.Listeners, w.Pairs[:0]
+	for _, e := range r.near.Neighbours {
+		w.Pairs = append(w.Pairs, schemas.Pair{Song: uint64(e.Song), Weight: e.Weight})
+	}
+	t.key = state.AppendNeighboursKey(t.key[:0], []byte(r.id))
+	t.value = w.AppendBinary(t.value[:0])
+	out.Put(t.key, t.value)
+}
+
+// loadNeighbours reads a row of neighbours. A song's factor row was written in the same transaction, and comes before.
+func (t *Task) loadNeighbours(song, value []byte) error {
+	w := &t.neighbours
+	if err := w.UnmarshalBinary(value); err != nil {
+		return err
+	}
+	r := t.row(factor.KindSong, song)
+	r.near = cooccur.Row{At: w.At, Listeners: w.Listeners}
+	for _, p := range w.Pairs {
+		r.near.Neighbours = append(r.near.Neighbours, cooccur.Edge{Song: factor.Key(p.Song), Weight: p.Weight})
+	}
+	return nil
+}
+
+// learnBlend adds what a listener task learnt of the worth of the sources.
+func (t *Task) learnBlend(r *row, u *schemas.SongUpdate) error {
+	learnt, err := rank.ParseBlend(u.Vector)
+	if err != nil {
+		return &stream.Poison{Code: schemas.CodeCorrupt.String(), Err: err}
+	}
+	r.blend.Add(&learnt)
+	r.acknowledge(u.Partition, u.Seq)
+	return nil
+}

@@ -1,0 +1,152 @@
+package rank
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// LearnParams are the settings of the blend's learner.
+type LearnParams struct {
+	Rate   float64 // α: the first step of a weight
+	Smooth float64 // β: evidence at which steps have halved
+	Ridge  float64 // λ₂: pull towards the prior weights
+}
+
+// DefaultLearnParams returns the settings in use.
+func DefaultLearnParams() LearnParams { return LearnParams{Rate: .1, Smooth: 1, Ridge: 1} }
+
+func (p LearnParams) validate() error {
+	if !(p.Rate > 0 && p.Rate <= 10 && p.Smooth > 0 && p.Smooth <= 1e6 && p.Ridge >= 0 && p.Ridge <= 1e6) {
+		return errors.New("rate, smooth or ridge of the blend is out of range")
+	}
+	return nil
+}
+
+// BlendWidth is the number of values of a Blend on the wire: both sums of every feature.
+const BlendWidth = 2 * Features
+
+// Blend is how much each feature is worth: the state of an FTRL-Proximal learner (McMahan et al., "Ad click prediction: a view from the
+// trenches", KDD 2013) of the differences to the prior weights. Both sums are additive: what learners in many places add up
+// is what one would have learnt from the same weights. The zero Blend has learnt nothing.
+type Blend struct {
+	Z, N [Features]float32 // Σ(g − σδ) and Σg²
+}
+
+// Weights returns the weights: w = w₀ − z/((β + √n)/α + λ₂).
+func (b *Blend) Weights(p LearnParams) [Features]float32 {
+	w := prior()
+	for f := range w {
+		w[f] += b.delta(p, f)
+	}
+	return w
+}
+
+func (b *Blend) delta(p LearnParams, f int) float32 {
+	return float32(-float64(b.Z[f]) / ((p.Smooth+math.Sqrt(float64(b.N[f])))/p.Rate + p.Ridge))
+}
+
+// Learn takes one step on what a listener did with a frozen list: rows holds Features values for each candidate, chosen those that
+// were first listened to in the time after. The model is the conditional logit, a logistic model of which of the list comes next
+// (McFadden 1974), so that how much a listener listens says nothing:
+//
+//	L = −Σ_{chosen} log softmax(w·x)    g = (|chosen|·Σ p·x − Σ_{chosen} x) / √|chosen|
+//
+// The root keeps heavy listeners from outweighing all others. It reports whether there was anything to learn.
+func (b *Blend) Learn(p LearnParams, rows []float32, chosen []int) bool {
+	n := len(rows) / Features
+	if n < 2 || len(chosen) == 0 {
+		return false
+	}
+	w := b.Weights(p)
+	scores := make([]float64, n)
+	greatest := math.Inf(-1)
+	for i := range scores {
+		scores[i] = float64(score(&w, rows[i*Features:]))
+		greatest = max(greatest, scores[i])
+	}
+	var total float64
+	for i, s := range scores {
+		scores[i] = math.Exp(s - greatest)
+		total += scores[i]
+	}
+	var g [Features]float64
+	for i, s := range scores {
+		share := s / total * float64(len(chosen))
+		for f, x := range rows[i*Features : (i+1)*Features] {
+			g[f] += share * float64(x)
+		}
+	}
+	for _, i := range chosen {
+		for f, x := range rows[i*Features : (i+1)*Features] {
+			g[f] -= float64(x)
+		}
+	}
+	root := math.Sqrt(float64(len(chosen)))
+	for f := range g {
+		d := g[f] / root
+		if d != d || math.IsInf(d, 0) {
+			return false
+		}
+		g[f] = min(max(d, -gradientMax), gradientMax)
+	}
+	for f, d := range g {
+		before := float64(b.N[f])
+		after := before + d*d
+		sigma := (math.Sqrt(after) - math.Sqrt(before)) / p.Rate
+		b.Z[f] += float32(d - sigma*float64(b.delta(p, f)))
+		b.N[f] = float32(after)
+	}
+	return true
+}
+
+// gradientMax bounds a gradient: features are standardised, so that only a list that is all but certain and wrong comes near.
+const gradientMax = 50
+
+func score(w *[Features]float32, row []float32) float32 {
+	row = row[:Features]
+	var s float32
+	for f := range w {
+		s += w[f] * row[f]
+	}
+	return s
+}
+
+// Append appends the values of b: Z, then N.
+func (b *Blend) Append(dst []float32) []float32 { return append(append(dst, b.Z[:]...), b.N[:]...) }
+
+// ParseBlend reads what Append wrote. A blend of fewer features is one of an earlier version: the others have learnt nothing.
+func ParseBlend(values []float32) (Blend, error) {
+	var b Blend
+	half := len(values) / 2
+	if len(values)%2 != 0 || half > Features {
+		return b, fmt.Errorf("a blend of %d values, want an even number up to %d", len(values), BlendWidth)
+	}
+	for _, v := range values {
+		if v-v != 0 {
+			return Blend{}, errors.New("a blend with a value that is not a number")
+		}
+	}
+	copy(b.Z[:], values[:half])
+	copy(b.N[:], values[half:])
+	return b, nil
+}
+
+// Minus returns what was learnt since base.
+func (b *Blend) Minus(base *Blend) Blend {
+	var d Blend
+	for f := range d.Z {
+		d.Z[f], d.N[f] = b.Z[f]-base.Z[f], b.N[f]-base.N[f]
+	}
+	return d
+}
+
+// Add adds what was learnt elsewhere. Sums that would not be numbers, or less than no evidence, are left as they are.
+func (b *Blend) Add(d *Blend) {
+	for f := range d.Z {
+		z, n := b.Z[f]+d.Z[f], b.N[f]+d.N[f]
+		if z-z == 0 && n-n == 0 && n >= 0 {
+			b.Z[f], b.N[f] = z, n
+		}
+	}
+}
