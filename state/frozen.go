@@ -38,7 +38,7 @@ func (f *Frozen) AppendBinary(dst []byte) []byte {
 		if q != q {
 			q = 0
 		}
-		dst = append(dst, byte(int8(q)))
+		dst = append(dst, byte(int8(q))) //nolint:gosec // bits
 	}
 	return dst
 }

@@ -46,7 +46,7 @@ func (t *Task) loadNeighbours(song, value []byte) error {
 }
 
 // learnBlend adds what a listener task learnt of the worth of the sources.
-func (t *Task) learnBlend(r *row, u *schemas.SongUpdate) error {
+func (r *row) learnBlend(u *schemas.SongUpdate) error {
 	learnt, err := rank.ParseBlend(u.Vector)
 	if err != nil {
 		return &stream.Poison{Code: schemas.CodeCorrupt.String(), Err: err}

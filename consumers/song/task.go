@@ -86,7 +86,7 @@ func (t *Task) Process(rec *stream.Record, _ *stream.Output) error {
 	t.touch(r)
 	r.updates++
 	if kind == factor.KindBlend {
-		return t.learnBlend(r, u)
+		return r.learnBlend(u)
 	}
 	if u.Listeners > 0 || len(u.Pairs) > 0 {
 		t.pair(r, u)

@@ -38,7 +38,7 @@ func (l *Loader) Row(key, value []byte) (taken bool, err error) {
 		return true, l.loadNeighbours(song, value)
 	}
 	if _, _, err := state.ParseFactorKey(key); err != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // not for readers
 	}
 	if err := l.row.UnmarshalBinary(value); err != nil {
 		return false, err

@@ -43,9 +43,9 @@ func NewModel(d *backtest.Dataset, o backtest.Options) (backtest.Model, error) {
 		cluster: c, data: d, known: make([]bool, len(d.Listeners)), told: make([]bool, len(d.Items)), place: make(map[factor.Key]int32, len(d.Items)),
 	}
 	for i, id := range d.Items {
-		m.place[factor.KeyOf(factor.KindSong, id)] = int32(i) //nolint:gosec // items are fewer than 2³¹
+		m.place[factor.KeyOf(factor.KindSong, id)] = int32(i)
 		if d.ItemMeta[i].ReleasedAt > 0 {
-			m.coming = append(m.coming, int32(i)) //nolint:gosec // as above
+			m.coming = append(m.coming, int32(i))
 		}
 	}
 	slices.SortStableFunc(m.coming, func(a, b int32) int {

@@ -106,10 +106,10 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("replay: %w", err)
 	}
 	for n := range cfg.Shards {
-		if err := c.addShard(int32(n), listening); err != nil { //nolint:gosec // a few
+		if err := c.addShard(int32(n), listening); err != nil {
 			return nil, fmt.Errorf("replay: %w", err)
 		}
-		if err := c.addSongShard(int32(n), singing); err != nil { //nolint:gosec // a few
+		if err := c.addSongShard(int32(n), singing); err != nil {
 			return nil, fmt.Errorf("replay: %w", err)
 		}
 	}

@@ -135,7 +135,7 @@ func TestRealSets(t *testing.T) {
 	if err != nil {
 		t.Skipf("SKIPPED: the Last.fm stream is not here (%v); EARWORM_DATA names another place", err)
 	}
-	defer file.Close()
+	t.Cleanup(func() { _ = file.Close() })
 	for _, set := range []struct {
 		name         string
 		columns      history.Columns

@@ -96,7 +96,7 @@ func TestLikenessIsTheShrunkCosine(t *testing.T) {
 	if calls != 1 {
 		t.Errorf("%d neighbours, want 1", calls)
 	}
-	later := at + int64(time.Duration(p.HalfLife).Milliseconds())
+	later := at + time.Duration(p.HalfLife).Milliseconds()
 	table.Each(a, later, func(_ factor.Index, pairs float32) {
 		if math.Abs(float64(pairs)-6) > 1e-4 {
 			t.Errorf("after a half-life %v pairs are left, want 6", pairs)

@@ -152,7 +152,7 @@ func (b *builder) fill(spare int) []chosen {
 			if b.left <= spare || !b.fits(n, artistCap) {
 				continue
 			}
-			slot, reason := b.because(&b.candidates[n])
+			slot, reason := because(&b.candidates[n])
 			out = append(out, b.take(n, slot, reason, 1))
 		}
 	}
@@ -160,7 +160,7 @@ func (b *builder) fill(spare int) []chosen {
 }
 
 // because names the source that made a candidate's score.
-func (b *builder) because(c *rank.Candidate) (Slot, Reason) {
+func because(c *rank.Candidate) (Slot, Reason) {
 	switch c.Main() {
 	case rank.SourceArtist, rank.SourceArtistRecent:
 		return Artist, ReasonArtistKnown

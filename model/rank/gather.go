@@ -51,7 +51,7 @@ func (s *scratch) compare(a, b int32) int {
 func (s *scratch) sorted() []int32 {
 	s.byScore = resize(s.byScore, len(s.songs))
 	for i := range s.byScore {
-		s.byScore[i] = int32(i) //nolint:gosec // a few hundred
+		s.byScore[i] = int32(i)
 	}
 	slices.SortFunc(s.byScore, s.compare)
 	return s.byScore
@@ -89,7 +89,7 @@ func (r *Ranker) gather(s *scratch, v *view, l *Listener, at int64) {
 	s.propose(SourceRegion, r.unheard(s, region.top))
 	r.addTrending(s, v, l)
 	r.addCold(s, v)
-	r.describe(s, v, region, l)
+	s.describe(v, region, l)
 }
 
 // propose enters the songs that a source proposes, best first.
@@ -97,7 +97,7 @@ func (s *scratch) propose(source Source, list []int32) {
 	for place, o := range list {
 		n := s.enter(o)
 		s.places[source] = grown(s.places[source], int(n)+1)
-		s.places[source][n] = int32(place) + 1 //nolint:gosec // a few hundred
+		s.places[source][n] = int32(place) + 1
 	}
 }
 
@@ -155,7 +155,7 @@ func (s *scratch) orderHistory(l *Listener) {
 	s.recentFirst = s.recentFirst[:0]
 	for i := range l.History {
 		if l.History[i].Value > 0 {
-			s.recentFirst = append(s.recentFirst, int32(i)) //nolint:gosec // a history
+			s.recentFirst = append(s.recentFirst, int32(i))
 		}
 	}
 	slices.SortFunc(s.recentFirst, func(a, b int32) int {
@@ -281,7 +281,7 @@ func (r *Ranker) byFactors(s *scratch, scores *factor.Scores, n int) []int32 {
 	heap := topHeap{values: s.buffer, items: s.heap[:0]}
 	for i := range n {
 		if !s.excluded[i] {
-			heap.offer(int32(i), r.params.PerSource) //nolint:gosec // below 2³¹
+			heap.offer(int32(i), r.params.PerSource)
 		}
 	}
 	s.heap = heap.sorted()
@@ -400,7 +400,7 @@ func (r *Ranker) addCold(s *scratch, v *view) {
 }
 
 // describe computes the features of all candidates.
-func (r *Ranker) describe(s *scratch, v *view, region *regional, l *Listener) {
+func (s *scratch) describe(v *view, region *regional, l *Listener) {
 	n := len(s.songs)
 	for k := range s.values {
 		s.values[k] = resize(s.values[k], n)
@@ -442,7 +442,7 @@ func (r *Ranker) describe(s *scratch, v *view, region *regional, l *Listener) {
 	}
 	affinity := float32(unit(l.ViralAffinity, NeutralViralAffinity) / NeutralViralAffinity)
 	for c, i := range s.songs {
-		row := s.row(int32(c)) //nolint:gosec // a few hundred
+		row := s.row(int32(c))
 		if v.age[i] < newDays {
 			row[featureNew] = 1
 		}

@@ -96,7 +96,7 @@ func top(values []float32, n int) []int32 {
 	heap := topHeap{values: values}
 	for i, x := range values {
 		if x > 0 {
-			heap.offer(int32(i), n) //nolint:gosec // songs are fewer than 2³¹
+			heap.offer(int32(i), n)
 		}
 	}
 	return heap.sorted()
