@@ -2,6 +2,7 @@ package backtest
 
 import (
 	"math"
+	"sync"
 	"time"
 )
 
@@ -18,15 +19,17 @@ type affinity struct {
 	counts  popularity
 	tags    [][]int32 // of each item
 	taste   []map[int32]float64
+	totals  []float64 // of taste; summed up in the order of events, which a map does not keep
 	tasting ageing
 	pop     []float32
+	shares  *sync.Pool // of slices, one value for each tag
 }
 
 var _ Live = (*affinity)(nil)
 
 func newAffinity(b base, p params) Model {
 	popular, _ := newPopularity(b, params{"half_life": p["half_life"]}).(*popularity)
-	m := &affinity{base: b, p: p, counts: *popular, taste: make([]map[int32]float64, len(b.data.Listeners)), tasting: newAgeing(p["taste"])}
+	m := &affinity{base: b, p: p, counts: *popular, taste: make([]map[int32]float64, len(b.data.Listeners)), totals: make([]float64, len(b.data.Listeners)), tasting: newAgeing(p["taste"])}
 	m.tasting.landmark = b.data.records[0].at
 	genres := map[string]int32{}
 	for i, artist := range b.data.ItemArtist {
@@ -45,6 +48,10 @@ func newAffinity(b base, p params) Model {
 		}
 		m.tags = append(m.tags, tags)
 	}
+	m.shares = &sync.Pool{New: func() any {
+		shares := make([]float32, len(b.data.Artists)+len(genres))
+		return &shares
+	}}
 	return m
 }
 
@@ -57,7 +64,9 @@ func (m *affinity) Learn(e *Event) error {
 		m.taste[e.Listener] = map[int32]float64{}
 	}
 	for _, tag := range m.tags[e.Item] {
-		m.taste[e.Listener][tag] += m.tasting.at(e.At) / float64(len(m.tags[e.Item]))
+		v := m.tasting.at(e.At) / float64(len(m.tags[e.Item]))
+		m.taste[e.Listener][tag] += v
+		m.totals[e.Listener] += v
 	}
 	return m.counts.Learn(e)
 }
@@ -78,20 +87,20 @@ func (m *affinity) Refresh(at time.Time) error { return m.Freeze(at) }
 
 // Rank implements Model.
 func (m *affinity) Rank(listener int32, dst []int32) []int32 {
-	total := 0.
-	for _, v := range m.taste[listener] {
-		total += v
+	shares, _ := m.shares.Get().(*[]float32)
+	defer m.shares.Put(shares)
+	clear(*shares)
+	for tag, v := range m.taste[listener] {
+		(*shares)[tag] = float32(v / m.totals[listener])
 	}
+	epsilon := float32(m.p["epsilon"])
 	return m.rank(listener, dst, func(scores []float32) {
 		for i := range scores {
-			a := 0.
+			a := float32(0)
 			for _, tag := range m.tags[i] {
-				a += m.taste[listener][tag] / float64(len(m.tags[i]))
+				a += (*shares)[tag]
 			}
-			if total > 0 {
-				a /= total
-			}
-			scores[i] = float32(m.p["epsilon"]+a) * m.pop[i]
+			scores[i] = (epsilon + a/float32(max(len(m.tags[i]), 1))) * m.pop[i]
 		}
 	})
 }
