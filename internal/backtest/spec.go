@@ -98,7 +98,7 @@ func DefaultModels(production bool) []string {
 		case "popularity":
 			names = append(names, "popularity:half_life=3", "popularity:half_life=7", "popularity:half_life=28")
 		case "ials":
-			names = append(names, "ials", "ials:alpha=0.1:half_life=28:lambda=0.01")
+			names = append(names, "ials", "ials:alpha=0.01:half_life=28")
 		default:
 			names = append(names, name)
 		}
