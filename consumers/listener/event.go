@@ -11,6 +11,7 @@ import (
 	"earworm/model/engagement"
 	"earworm/model/factor"
 	"earworm/model/rank"
+	"earworm/model/trend"
 	"earworm/schemas"
 	"earworm/state"
 )
@@ -148,7 +149,7 @@ func (t *Task) hear(p *person, h *heard, song factor.Index, e *schemas.Event) {
 	h.Engagement.Add(value, e.At, halfLife)
 	setFlags(h, e)
 	if isListen {
-		t.countListen(p, song, e, full, skipped)
+		t.countListen(p, h, e, full, skipped)
 	}
 	t.report(p, song, e, listenFacts{first: isListen && firstToday, full: full, skipped: skipped})
 	t.learn(p, h, song, e, value, full)
@@ -225,7 +226,7 @@ func unlike(h *heard, now int64, halfLife decay.HalfLife) float64 {
 }
 
 // countListen updates the listener's habits.
-func (t *Task) countListen(p *person, song factor.Index, e *schemas.Event, full, skipped bool) {
+func (t *Task) countListen(p *person, h *heard, e *schemas.Event, full, skipped bool) {
 	c := &p.core
 	c.Session.Plays++
 	c.Plays.Add(1, e.At, skipHalfLife)
@@ -233,8 +234,9 @@ func (t *Task) countListen(p *person, song factor.Index, e *schemas.Event, full,
 		c.Session.Skips++
 		c.Skips.Add(1, e.At, skipHalfLife)
 	}
-	p.trust.Observe(t.cfg.Trend, t.trustPlay(song, e))
-	if _, viral := t.table.Stats(song).Trend.Best(factor.Region(c.Region)); !viral {
+	artist, trends := t.table.Glance(h.row)
+	p.trust.Observe(t.cfg.Trend, trend.TrustPlay{At: e.At, Song: uint64(h.song), Artist: uint64(artist), PlayedMs: e.PlayedMs})
+	if _, viral := trends.Best(factor.Region(c.Region)); !viral {
 		return
 	}
 	if full {

@@ -11,10 +11,11 @@ import (
 type zones struct {
 	fallback string
 	loaded   map[string]*time.Location // nil entry: no such zone
+	regions  map[[2]byte]string        // zone of a region, the fallback where it has none
 }
 
 func newZones(fallback string) (*zones, error) {
-	z := &zones{fallback: fallback, loaded: map[string]*time.Location{}}
+	z := &zones{fallback: fallback, loaded: map[string]*time.Location{}, regions: map[[2]byte]string{}}
 	if z.location(fallback) == nil {
 		return nil, fmt.Errorf("unknown time zone %q", fallback)
 	}
@@ -26,12 +27,15 @@ func (z *zones) of(profile string, region [2]byte) string {
 	if profile != "" && z.location(profile) != nil {
 		return profile
 	}
-	if region != ([2]byte{}) {
-		if zone := calendar.ZoneOfRegion(string(region[:])); zone != "" && z.location(zone) != nil {
-			return zone
+	zone, known := z.regions[region]
+	if !known {
+		zone = z.fallback
+		if found := calendar.ZoneOfRegion(string(region[:])); found != "" && z.location(found) != nil {
+			zone = found
 		}
+		z.regions[region] = zone
 	}
-	return z.fallback
+	return zone
 }
 
 // location returns nil for a zone that does not exist. "Local" would be this machine's: it is none.

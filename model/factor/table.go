@@ -35,6 +35,7 @@ type features struct {
 	artist, language Index
 	genres           [maxGenres]Index
 	genreShare       float32 // 1/number of genres: their mean is part of the song's vector
+	artistKey        Key     // 0 = unknown
 }
 
 // row is what a Table holds of a row besides its numbers. key, kind, id and ordinal never change.
@@ -224,6 +225,7 @@ func (t *Table) Describe(song Index, m Meta) {
 	var f features
 	if m.Artist != "" {
 		f.artist = t.Row(KindArtist, m.Artist)
+		f.artistKey = t.KeyAt(f.artist)
 	}
 	if m.Language != "" {
 		f.language = t.Row(KindLanguage, m.Language)
@@ -315,6 +317,18 @@ func (t *Table) Features(song Index) (artist Index, genres [MaxGenres]Index) {
 	c.lock(at).RLock()
 	defer c.lock(at).RUnlock()
 	return c.rows[at].features.artist, c.rows[at].features.genres
+}
+
+// Glance returns what each listen asks of its song, in one look: the key of its artist, 0 if unknown, and where it is trending. The caller
+// must not change the slice.
+func (t *Table) Glance(song Index) (artist Key, trend TrendInfo) {
+	c, at := t.at(song)
+	c.lock(at).RLock()
+	defer c.lock(at).RUnlock()
+	if s := c.rows[at].stats; s != nil {
+		trend = s.Trend
+	}
+	return c.rows[at].features.artistKey, trend
 }
 
 // activate enters a song into the list of songs that are listened to.
