@@ -57,6 +57,7 @@ func newBacktestCommand(a *app) *cobra.Command {
 	f.IntVar(&o.options.TuneWeeks, "tune-weeks", 0, "leave the first measured weeks out of the report: parameters were chosen on them")
 	f.BoolVar(&o.options.OnTuneWeeks, "on-tune-weeks", false, "measure those weeks and none of the others")
 	f.IntVar(&o.options.MinUsers, "min-users", 20, "leave out weeks with fewer measured listeners")
+	f.IntVar(&o.options.Sample, "sample", 0, "measure so many people of a week; 0 is everybody, as the protocol has it")
 	f.StringSliceVar(&o.options.Models, "models", nil, "models to measure, name[:parameter=value]...; default: all")
 	f.Uint64Var(&o.options.Seed, "seed", 1, "seed of everything that is left to chance")
 	f.IntVar(&o.options.Shards, "shards", 1, "listener shards, and song shards, of the production model")

@@ -20,6 +20,8 @@ type Options struct {
 	MinUsers int
 	// MinHistory is how many different items a measured listener has consumed. Default 5.
 	MinHistory int
+	// Sample is how many people of a week are measured; 0 is everybody, as the protocol has it.
+	Sample int
 	// CeilingSample is how many listeners of a week the ceiling of a simulated world is measured on. Default 200.
 	CeilingSample int
 	// DailySample is how many listeners of a day are measured prequentially. Default 200.
@@ -73,7 +75,7 @@ func (o Options) Validate() error {
 	bad(!(o.Warm >= 0 && o.Warm < 1), "warm %v is not in [0, 1)", o.Warm)
 	bad(o.TuneWeeks < 0, "tune weeks %d is negative", o.TuneWeeks)
 	bad(o.OnTuneWeeks && o.TuneWeeks == 0, "there are no tune weeks to measure")
-	bad(o.MinUsers < 0 || o.MinHistory < 0 || o.CeilingSample < 0 || o.DailySample < 0, "a minimum or a sample is negative")
+	bad(o.MinUsers < 0 || o.MinHistory < 0 || o.CeilingSample < 0 || o.Sample < 0 || o.DailySample < 0, "a minimum or a sample is negative")
 	bad(o.Shards < 0 || o.Shards > 1024, "shards %d is not in 0..1024", o.Shards)
 	return errors.Join(errs...)
 }

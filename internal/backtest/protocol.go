@@ -43,6 +43,7 @@ func (d *Dataset) weeks(o Options) []*week {
 	var all []*week
 	for at := mondayFrom(float64(first) + o.Warm*float64(last-first)); at+weekMs <= last+dayMs; at += weekMs {
 		if w := d.week(at, o); w.measured >= max(o.MinUsers, 1) {
+			w.sample(o.Sample)
 			all = append(all, w)
 		}
 	}
@@ -99,6 +100,23 @@ func (w *week) divide(mainstream map[int32]float64) {
 	for n, i := range order {
 		w.people[i].mainstream = segment(3 * n / len(order)) //nolint:gosec // 0 to 2
 	}
+}
+
+// sample keeps about n people, evenly; n 0 keeps all.
+func (w *week) sample(n int) {
+	if n == 0 || n >= len(w.people) {
+		return
+	}
+	kept := w.people[:0:0]
+	w.measured = 0
+	for i := range n {
+		p := w.people[i*len(w.people)/n]
+		kept = append(kept, p)
+		if p.measured {
+			w.measured++
+		}
+	}
+	w.people = kept
 }
 
 // audience counts the listeners who consumed each item before an instant, of the items that had any: those with smaller ordinals.

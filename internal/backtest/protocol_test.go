@@ -232,6 +232,27 @@ func TestNobodySeesTheFuture(t *testing.T) {
 	}
 }
 
+// TestSample: a sample has as many as asked for, and the mean of many samples is that of everybody.
+func TestSample(t *testing.T) {
+	t.Parallel()
+	d := checkerboard(t)
+	run := func(sample int) *backtest.Report {
+		r, err := backtest.Run(t.Context(), d, backtest.Options{Models: []string{"popularity"}, Sample: sample})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	all, some := run(0), run(40)
+	if some.People != 40*some.Weeks || all.People <= some.People || all.Weeks != some.Weeks {
+		t.Errorf("%d of %d people in %d weeks", some.People, all.People, some.Weeks)
+	}
+	a, b := all.Models["popularity"], some.Models["popularity"]
+	if math.Abs(a.Recall-b.Recall) > 4*b.RecallSE || b.RecallSE <= a.RecallSE {
+		t.Errorf("%.4f ± %.4f, of everybody %.4f ± %.4f", b.Recall, b.RecallSE, a.Recall, a.RecallSE)
+	}
+}
+
 func TestOptionsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	d := checkerboard(t)

@@ -37,6 +37,7 @@ type ProtocolReport struct {
 	OnTune     bool      `json:"on_tune_weeks"`
 	MinUsers   int       `json:"min_users"`
 	MinHistory int       `json:"min_history"`
+	Sample     int       `json:"sample"`
 	Seed       uint64    `json:"seed"`
 	First      time.Time `json:"first_freeze"`
 	Last       time.Time `json:"last_freeze"`

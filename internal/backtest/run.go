@@ -67,7 +67,7 @@ func newReport(d *Dataset, o Options, weeks []*week) *Report {
 		},
 		Protocol: ProtocolReport{
 			Name: "weekly freeze, full catalogue, never consumed before", ListLength: ListLength, Warm: o.Warm, TuneWeeks: o.TuneWeeks,
-			OnTune: o.OnTuneWeeks, MinUsers: o.MinUsers, MinHistory: o.MinHistory, Seed: o.Seed,
+			OnTune: o.OnTuneWeeks, MinUsers: o.MinUsers, MinHistory: o.MinHistory, Sample: o.Sample, Seed: o.Seed,
 			First: weeks[0].at, Last: weeks[len(weeks)-1].at,
 		},
 		Weeks: len(weeks), Models: map[string]*ModelReport{},
