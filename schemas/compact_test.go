@@ -156,6 +156,35 @@ func TestCompactRecordsRoundTrip(t *testing.T) {
 	}
 }
 
+// TestSongUpdatesShareARecord: a record that ends between two updates holds fewer of them, every other cut is damage.
+func TestSongUpdatesShareARecord(t *testing.T) {
+	whole := exampleUpdate()
+	small := SongUpdate{Kind: 'a', ID: []byte("artist"), Partition: 1, Seq: 2, Vector: []float32{1}}
+	want := []SongUpdate{small, whole, small, {Kind: 'g', ID: []byte("genre")}}
+	var b []byte
+	ends := map[int]int{1: 0} // offset to number of updates before it
+	for i := range want {
+		b = AppendSongUpdate(b, &want[i])
+		ends[len(b)] = i + 1
+	}
+	got := SongUpdates{Updates: []SongUpdate{exampleUpdate(), exampleUpdate()}} // nothing of which may shine through
+	for cut := range len(b) + 1 {
+		n, between := ends[cut]
+		err := got.UnmarshalBinary(b[:cut])
+		if between && (err != nil || len(got.Updates) != n) {
+			t.Fatalf("%d updates in %d bytes, %v; want %d", len(got.Updates), cut, err, n)
+		}
+		if !between && codeOf(t, err) != CodeCorrupt {
+			t.Fatalf("the first %d of %d bytes: %v", cut, len(b), err)
+		}
+		for i := range n {
+			if x, y := got.Updates[i].AppendBinary(nil), want[i].AppendBinary(nil); !bytes.Equal(x, y) {
+				t.Fatalf("update %d: %+v, want %+v", i, got.Updates[i], want[i])
+			}
+		}
+	}
+}
+
 func TestCompactRecordsRefuseNonFinite(t *testing.T) {
 	for _, v := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
 		u := exampleUpdate()
@@ -253,6 +282,20 @@ func FuzzSongUpdate(f *testing.F) {
 	f.Add(u.AppendBinary(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		recodes(t, b, (*SongUpdate).UnmarshalBinary, func(u *SongUpdate) []byte { return u.AppendBinary(nil) })
+	})
+}
+
+func FuzzSongUpdates(f *testing.F) {
+	u := exampleUpdate()
+	f.Add(AppendSongUpdate(AppendSongUpdate(nil, &SongUpdate{ID: []byte("x")}), &u))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		recodes(t, b, (*SongUpdates).UnmarshalBinary, func(s *SongUpdates) []byte {
+			again := []byte{songUpdatesVersion}
+			for i := range s.Updates {
+				again = AppendSongUpdate(again, &s.Updates[i])
+			}
+			return again
+		})
 	})
 }
 

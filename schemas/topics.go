@@ -109,7 +109,7 @@ func (t Topics) Specs() []TopicSpec {
 		compacted(t.Users, PartitionsAny, "user", "profile, JSON; null erases"),
 		kept(t.Listens, PartitionsP, 7*day, "listener", "event, compact"),
 		compacted(t.ListenerChangelog, PartitionsP, "state key", "state of the listener tasks"),
-		kept(t.SongUpdates, PartitionsP, 2*day, "row", "song update, compact"),
+		kept(t.SongUpdates, PartitionsP, 2*day, "none: the partition is the rows'", "song updates, compact"),
 		compacted(t.SongFactors, PartitionsP, "row", "factor row, compact"),
 		kept(t.Ticks, PartitionsP, 14*day, "partition", "tick, compact"),
 		playlists,

@@ -14,13 +14,14 @@ const (
 
 // The first bytes of the compact song records.
 const (
-	songUpdateVersion = 2 // 2: pairs
-	factorRowVersion  = 1
-	neighboursVersion = 1
+	songUpdatesVersion = 3 // records of several updates; of one they were 1 and 2
+	songUpdateVersion  = 2 // 2: pairs
+	factorRowVersion   = 1
+	neighboursVersion  = 1
 )
 
 // SongUpdate is what one transaction of one listener task changed about one
-// row: the key is the row, the reader its song task.
+// row. It travels with others for the same song task in one SongUpdates.
 type SongUpdate struct {
 	// Kind is the kind byte of the row and ID its id; ID aliases the input.
 	Kind byte
@@ -69,6 +70,47 @@ type ListenBucket struct {
 
 // bucketBytes is the least a bucket takes.
 const bucketBytes = 2 + 1 + 2 + 4 + 7
+
+// SongUpdates is the value of a record: changes of rows of one song partition.
+type SongUpdates struct{ Updates []SongUpdate }
+
+// updateMin is the least that an update takes behind its length of four bytes.
+const updateMin = 4 + 10
+
+// AppendSongUpdate appends an update to the value of a record, which begins empty.
+func AppendSongUpdate(dst []byte, u *SongUpdate) []byte {
+	if len(dst) == 0 {
+		dst = append(dst, songUpdatesVersion)
+	}
+	from := len(dst)
+	dst = u.AppendBinary(append(dst, 0, 0, 0, 0))
+	binary.LittleEndian.PutUint32(dst[from:], uint32(len(dst)-from-4)) //nolint:gosec // a record is far smaller
+	return dst
+}
+
+// UnmarshalBinary reads the value of a record; what was in s is reused. The ids
+// alias b. The error wraps a *DecodeError; s is then undefined.
+func (s *SongUpdates) UnmarshalBinary(b []byte) error {
+	r := reader{rest: b}
+	r.version(songUpdatesVersion)
+	s.Updates = s.Updates[:0]
+	for len(r.rest) > 0 && !r.bad {
+		if len(r.rest) < updateMin {
+			r.bad = true
+			break
+		}
+		one := r.take(int(binary.LittleEndian.Uint32(r.take(4))))
+		if len(s.Updates) < cap(s.Updates) {
+			s.Updates = s.Updates[:len(s.Updates)+1]
+		} else {
+			s.Updates = append(s.Updates, SongUpdate{})
+		}
+		if err := s.Updates[len(s.Updates)-1].UnmarshalBinary(one); err != nil {
+			return err
+		}
+	}
+	return r.finish("song updates")
+}
 
 // AppendBinary appends the compact form of u.
 func (u *SongUpdate) AppendBinary(dst []byte) []byte {

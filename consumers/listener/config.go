@@ -15,6 +15,8 @@ import (
 type Config struct {
 	// Topics that the role writes and reads.
 	Listens, Ticks, SongUpdates, Playlists, DeadLetters string
+	// Partitions is the number of partitions of SongUpdates; 0 is one.
+	Partitions int32
 	// App is part of the CloudEvents headers of playlists.
 	App string
 	// DedupeWindow is how far event ids are remembered behind a listener's newest event; default 48 h.
@@ -83,6 +85,9 @@ func (c Config) Validate() error {
 	if c.DedupeWindow <= 0 || c.ActiveFor <= 0 || c.TasteHalfLife <= 0 || c.SessionGap <= 0 || c.CatchUp <= 0 || c.ChunkTime <= 0 ||
 		c.ReplayLag < 0 {
 		errs = append(errs, errors.New("listener: durations must be positive, but the replay lag may be 0"))
+	}
+	if c.Partitions < 0 {
+		errs = append(errs, fmt.Errorf("listener: %d partitions", c.Partitions))
 	}
 	if c.Chunk < 1 || c.Chunk > 10_000 {
 		errs = append(errs, fmt.Errorf("listener: chunk is %d, want 1 to 10000", c.Chunk))

@@ -332,14 +332,7 @@ func TestWhatTheSongTasksAreTold(t *testing.T) {
 	)
 	r.apply(event("ann", "s1", hours(25)))
 	var updates []schemas.SongUpdate
-	for _, m := range r.sent["updates"] {
-		var u schemas.SongUpdate
-		if err := u.UnmarshalBinary(m.Value); err != nil {
-			t.Fatal(err)
-		}
-		if string(m.Key) != string(append([]byte{u.Kind}, u.ID...)) || m.Partition != -1 || u.Partition != partition {
-			t.Errorf("key %q of %q from partition %d", m.Key, u.ID, u.Partition)
-		}
+	for _, u := range r.updates() {
 		if u.Kind == byte(factor.KindSong) && string(u.ID) == "s1" {
 			updates = append(updates, u)
 		}
@@ -422,11 +415,7 @@ func TestALaggingTaskReplaysLess(t *testing.T) {
 		r.process(rec)
 		r.commit()
 		sum := 0
-		for _, m := range r.sent["updates"] {
-			var u schemas.SongUpdate
-			if err := u.UnmarshalBinary(m.Value); err != nil {
-				t.Fatal(err)
-			}
+		for _, u := range r.updates() {
 			sum += int(u.Count)
 		}
 		return sum
@@ -437,5 +426,35 @@ func TestALaggingTaskReplaysLess(t *testing.T) {
 	}
 	if imported := steps(time.Hour, late); imported != 1+4 {
 		t.Errorf("%d steps on an event of days ago, want 5", imported)
+	}
+}
+
+// TestUpdatesGoToTheirRowsPartition: the rows of one transaction share records by song partition; harness checks that it is the right one.
+func TestUpdatesGoToTheirRowsPartition(t *testing.T) {
+	cfg := exact()
+	cfg.Partitions = 4
+	r := newRig(t, cfg)
+	for i := range 900 { // more than one record's worth for each
+		r.process(r.record(event("ann", fmt.Sprint("song ", i), monday().Add(time.Duration(i)*time.Minute))))
+	}
+	r.commit()
+	records, partitions := len(r.sent["updates"]), map[int32]bool{}
+	for _, m := range r.sent["updates"] {
+		partitions[m.Partition] = true
+		if len(m.Value) > 64<<10 {
+			t.Errorf("a record has %d bytes", len(m.Value))
+		}
+	}
+	rows := map[string]int{}
+	for _, u := range r.updates() {
+		rows[string(u.ID)]++
+	}
+	if len(rows) != 900 || len(partitions) != 4 || records <= 4 || records > 100 {
+		t.Errorf("%d rows in %d records to %d partitions", len(rows), records, len(partitions))
+	}
+	for id, n := range rows {
+		if n != 1 {
+			t.Errorf("%s was sent %d times", id, n)
+		}
 	}
 }

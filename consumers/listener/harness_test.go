@@ -248,6 +248,34 @@ func (r *rig) playlists() []schemas.Playlist {
 	return lists
 }
 
+// updates decodes what was sent to the song tasks since the last call.
+func (r *rig) updates() []schemas.SongUpdate {
+	r.tb.Helper()
+	all := updates(r.tb, r.cfg, r.sent["updates"])
+	r.sent["updates"] = nil
+	return all
+}
+
+// updates decodes records for the song tasks, which must be of the right one.
+func updates(tb testing.TB, cfg listener.Config, sent []stream.Message) []schemas.SongUpdate {
+	tb.Helper()
+	var all []schemas.SongUpdate
+	for _, m := range sent {
+		var record schemas.SongUpdates
+		if err := record.UnmarshalBinary(m.Value); err != nil {
+			tb.Fatal(err)
+		}
+		for _, u := range record.Updates {
+			to := stream.PartitionOf(append([]byte{u.Kind}, u.ID...), cfg.Partitions)
+			if m.Partition != to || u.Partition != partition {
+				tb.Errorf("an update of %q from partition %d went to partition %d, want %d", u.ID, u.Partition, m.Partition, to)
+			}
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
 // core reads a listener's stored row; nil when there is none.
 func (r *rig) core(user string) *state.ListenerCore {
 	r.tb.Helper()

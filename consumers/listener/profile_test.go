@@ -89,11 +89,7 @@ func TestOptOutLearnsNothing(t *testing.T) {
 	if !slices.Equal(before, c.Vector) || c.Positives != 0 || c.Events != 3 {
 		t.Errorf("learnt %v after %d events", c.Positives, c.Events)
 	}
-	for _, m := range r.sent["updates"] {
-		var u schemas.SongUpdate
-		if err := u.UnmarshalBinary(m.Value); err != nil {
-			t.Fatal(err)
-		}
+	for _, u := range r.updates() {
 		if len(u.Vector) != 0 || u.Bias != 0 || len(u.Listens) == 0 {
 			t.Errorf("%s: %d steps", u.ID, u.Count)
 		}

@@ -301,13 +301,9 @@ func (want result) same(t *testing.T, what string, got result) {
 func (want result) told(t *testing.T) map[string]schemas.ListenBucket {
 	t.Helper()
 	sums := map[string]schemas.ListenBucket{}
-	for _, m := range want.sent["updates"] {
-		var u schemas.SongUpdate
-		if err := u.UnmarshalBinary(m.Value); err != nil {
-			t.Fatal(err)
-		}
+	for _, u := range updates(t, exact(), want.sent["updates"]) {
 		for _, b := range u.Listens {
-			key := fmt.Sprintf("%s %s %d", m.Key, b.Region, b.At)
+			key := fmt.Sprintf("%s %s %d", u.ID, b.Region, b.At)
 			sum := sums[key]
 			sum.Plays, sum.Skips, sum.Completions, sum.Likes = sum.Plays+b.Plays, sum.Skips+b.Skips, sum.Completions+b.Completions, sum.Likes+b.Likes
 			sum.Unique, sum.NewAccounts = sum.Unique+b.Unique, sum.NewAccounts+b.NewAccounts

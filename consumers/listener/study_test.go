@@ -12,22 +12,6 @@ import (
 	"earworm/state"
 )
 
-// updates decodes what was sent to the song tasks since the last call.
-func (r *rig) updates() []schemas.SongUpdate {
-	r.tb.Helper()
-	var all []schemas.SongUpdate
-	for _, m := range r.sent["updates"] {
-		var u schemas.SongUpdate
-		if err := u.UnmarshalBinary(m.Value); err != nil {
-			r.tb.Fatal(err)
-		}
-		u.ID = append([]byte(nil), u.ID...)
-		all = append(all, u)
-	}
-	r.sent["updates"] = nil
-	return all
-}
-
 func TestFirstListensAreToldAsPairs(t *testing.T) {
 	r := newRig(t, exact())
 	r.songs(10)

@@ -36,13 +36,15 @@ type Task struct {
 	dirty   []*person
 	learner *factor.Learner
 	updates map[factor.Key]*update
-	ordered []*update // as they came: the same events make the same records
+	repeats map[repeat]uint32 // plays within a day of the last, in this transaction
+	ordered []*update         // as they came: the same events make the same records
 	near    *cooccur.Table
 	study   study
 	done    doneWeeks // per zone, the weeks that were emitted to the end
 
-	seq       int64 // listens offset after the last record of the transaction
-	firsts    int   // first listens since one was ranked
+	outgoing  [][]byte // records of updates that are being filled, by partition
+	seq       int64    // listens offset after the last record of the transaction
+	firsts    int      // first listens since one was ranked
 	key, row  []byte
 	entry     state.HistoryEntry // buffers of rows that are read or written, as are weeks and trust
 	weeks     []byte
@@ -74,7 +76,7 @@ func New(cfg Config, deps Deps, partition int32, store stream.Store) (*Task, err
 		cfg: cfg, params: deps.Table.Params(), partition: partition, store: store, table: deps.Table,
 		near: deps.Near, ranker: deps.Ranker, reveal: deps.Revealer, metrics: deps.Metrics, zones: zones,
 		rng:    rand.New(rand.NewPCG(seed, 0x5eed)), //nolint:gosec // exploration is no secret
-		people: map[string]*person{}, updates: map[factor.Key]*update{},
+		people: map[string]*person{}, updates: map[factor.Key]*update{}, repeats: map[repeat]uint32{}, outgoing: make([][]byte, max(1, cfg.Partitions)),
 		learner: factor.NewLearner(deps.Table, cfg.Learn, partition, seed),
 	}
 	if err := t.done.load(store); err != nil {

@@ -1,6 +1,8 @@
 package listener
 
 import (
+	"slices"
+
 	"earworm/consumers/stream"
 	"earworm/model/factor"
 	"earworm/schemas"
@@ -17,7 +19,6 @@ type update struct {
 	bias    float32
 	count   int32
 	listens []schemas.ListenBucket
-	repeats map[repeat]uint32 // plays within a day of the last, nil until there is one
 
 	listeners uint32 // who came to the song
 	pairs     []schemas.Pair
@@ -28,10 +29,26 @@ type update struct {
 func (t *Task) update(key factor.Key, kind factor.Kind, id func() string) *update {
 	u := t.updates[key]
 	if u == nil {
-		u = &update{kind: kind, id: id()}
+		u = t.unused()
+		u.kind, u.id = kind, id()
 		t.updates[key] = u
-		t.ordered = append(t.ordered, u)
 	}
+	return u
+}
+
+// unused returns an empty update, which is now the last in order: one of an earlier transaction, with the memory of its lists, or a
+// new one.
+func (t *Task) unused() *update {
+	if n := len(t.ordered); n < cap(t.ordered) {
+		t.ordered = t.ordered[:n+1]
+		if u := t.ordered[n]; u != nil {
+			*u = update{vector: u.vector[:0], listens: u.listens[:0], pairs: u.pairs[:0]}
+			return u
+		}
+		t.ordered = t.ordered[:n]
+	}
+	u := &update{}
+	t.ordered = append(t.ordered, u)
 	return u
 }
 
@@ -40,8 +57,9 @@ func (t *Task) updateOf(song factor.Index) *update {
 	return t.update(t.table.KeyAt(song), factor.KindSong, func() string { return t.table.ID(song) })
 }
 
-// repeat is one listener within one bucket.
+// repeat is one listener with one song within one bucket.
 type repeat struct {
+	update *update
 	person *person
 	at     int64
 }
@@ -70,7 +88,7 @@ func (t *Task) report(p *person, song factor.Index, e *schemas.Event, f listenFa
 		}
 		b.TopPlays = max(b.TopPlays, 1)
 		if !f.first {
-			b.TopPlays = max(b.TopPlays, u.again(p, b.At))
+			b.TopPlays = max(b.TopPlays, t.again(repeat{u, p, b.At}))
 		}
 		if f.full {
 			b.Completions++
@@ -89,12 +107,10 @@ func (t *Task) report(p *person, song factor.Index, e *schemas.Event, f listenFa
 
 // again counts a play that is not the listener's first of the day, and returns the listener's plays within the bucket, the
 // first included.
-func (u *update) again(p *person, at int64) uint32 {
-	if u.repeats == nil {
-		u.repeats = map[repeat]uint32{}
-	}
-	u.repeats[repeat{p, at}]++
-	return u.repeats[repeat{p, at}] + 1
+func (t *Task) again(r repeat) uint32 {
+	n := t.repeats[r] + 1
+	t.repeats[r] = n
+	return n + 1
 }
 
 // Streams are paid for from 30 seconds on: bought ones end just after (models.md C.4).
@@ -113,7 +129,11 @@ func bucketOf(u *update, region [2]byte, at int64) *schemas.ListenBucket {
 	return &u.listens[len(u.listens)-1]
 }
 
-// flushUpdates sends one record for each row that was trained or listened to.
+// updatesBytes is the size from which a record of updates is sent.
+const updatesBytes = 32 << 10
+
+// flushUpdates sends what is to be told of each row that was trained or listened to. What goes to the same song task shares records: there
+// is such a change for every second event, and a record costs as much as what one says.
 func (t *Task) flushUpdates(out *stream.Output) error {
 	t.learner.Flush(t.seq, func(d factor.Delta) {
 		u := t.update(factor.KeyOf(d.Kind, d.ID), d.Kind, func() string { return d.ID })
@@ -126,19 +146,38 @@ func (t *Task) flushUpdates(out *stream.Output) error {
 		message.Count, message.Listens = uint32(u.count), u.listens //nolint:gosec // counts are not negative
 		message.Listeners, message.Pairs, message.PairsAt = u.listeners, u.pairs, u.pairsAt
 		t.key = append(append(t.key[:0], byte(u.kind)), u.id...)
-		t.row = message.AppendBinary(t.row[:0])
-		out.Emit(stream.Message{Topic: t.cfg.SongUpdates, Partition: -1, Key: t.key, Value: t.row})
+		to := stream.PartitionOf(t.key, t.cfg.Partitions)
+		t.outgoing[to] = schemas.AppendSongUpdate(t.outgoing[to], &message)
+		if len(t.outgoing[to]) >= updatesBytes {
+			t.sendUpdates(to, out)
+		}
+	}
+	for to := range t.outgoing {
+		t.sendUpdates(int32(to), out)
 	}
 	t.metrics.updates.Add(float64(len(t.ordered)))
 	t.forgetUpdates()
 	return nil
 }
 
+func (t *Task) sendUpdates(to int32, out *stream.Output) {
+	if len(t.outgoing[to]) > 0 {
+		out.Emit(stream.Message{Topic: t.cfg.SongUpdates, Partition: to, Value: t.outgoing[to]})
+		t.outgoing[to] = t.outgoing[to][:0]
+	}
+}
+
+// forgetUpdates begins anew, and keeps the memory of as many updates as a large transaction has.
 func (t *Task) forgetUpdates() {
 	clear(t.updates)
-	clear(t.ordered)
+	clear(t.repeats)
+	if len(t.ordered) > updatesKept {
+		t.ordered = slices.Clone(t.ordered[:updatesKept])
+	}
 	t.ordered = t.ordered[:0]
 }
+
+const updatesKept = 1 << 15
 
 // pair tells the tasks of a song that somebody came to, and of the songs that this listener had come to before, that they share a
 // listener.

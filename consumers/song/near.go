@@ -46,12 +46,9 @@ func (t *Task) loadNeighbours(song, value []byte) error {
 }
 
 // learnBlend adds what a listener task learnt of the worth of the sources.
-func (r *row) learnBlend(u *schemas.SongUpdate) error {
-	learnt, err := rank.ParseBlend(u.Vector)
-	if err != nil {
-		return &stream.Poison{Code: schemas.CodeCorrupt.String(), Err: err}
+func (r *row) learnBlend(u *schemas.SongUpdate) {
+	if learnt, err := rank.ParseBlend(u.Vector); err == nil { // check has seen to that
+		r.blend.Add(&learnt)
 	}
-	r.blend.Add(&learnt)
 	r.acknowledge(u.Partition, u.Seq)
-	return nil
 }

@@ -81,7 +81,7 @@ func (r *rig) open() {
 
 func (r *rig) process(u schemas.SongUpdate) stream.Outcome {
 	r.tb.Helper()
-	outcome, err := r.run.Process(&stream.Record{Topic: "updates", Partition: partition, Value: u.AppendBinary(nil)})
+	outcome, err := r.run.Process(&stream.Record{Topic: "updates", Partition: partition, Value: schemas.AppendSongUpdate(nil, &u)})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func TestStoresThatCannotBeRead(t *testing.T) {
 	r.store.Fail = errors.New("disk")
 	r.run.Abandon()
 	r.store.Fail = nil
-	if _, err := r.run.Process(&stream.Record{Topic: "updates", Value: new(schemas.SongUpdate).AppendBinary(nil)}); err == nil {
+	if _, err := r.run.Process(&stream.Record{Topic: "updates", Value: schemas.AppendSongUpdate(nil, &schemas.SongUpdate{})}); err == nil {
 		t.Error("goes on although its rows could not be read again")
 	}
 	for name, value := range map[string][]byte{"damaged": {77}, "of another width": narrow()} {
@@ -445,5 +445,30 @@ func TestConfig(t *testing.T) {
 	err := cfg.Validate()
 	if err == nil || !strings.Contains(err.Error(), "topics must be named") || !strings.Contains(err.Error(), "interval") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestARecordCountsAsAWhole: a record with one update that cannot be applied changes nothing.
+func TestARecordCountsAsAWhole(t *testing.T) {
+	r := newRig(t)
+	good, bad := update("s", 0, 1, []float32{1, 0, 0, 0}), update("s", 0, 2, nil)
+	bad.Kind = 'x'
+	value := schemas.AppendSongUpdate(schemas.AppendSongUpdate(nil, &good), &bad)
+	outcome, err := r.run.Process(&stream.Record{Topic: "updates", Partition: partition, Value: value})
+	if err != nil || outcome != stream.OutcomeDeadLettered {
+		t.Fatalf("%s, %v", outcome, err)
+	}
+	r.commit()
+	if rows := r.store.Rows(); len(rows) != 0 {
+		t.Errorf("%d rows were written", len(rows))
+	}
+	other := update("t", 3, 9, []float32{0, 1, 0, 0})
+	value = schemas.AppendSongUpdate(schemas.AppendSongUpdate(nil, &good), &other)
+	if outcome, err = r.run.Process(&stream.Record{Topic: "updates", Partition: partition, Value: value}); err != nil || outcome != stream.OutcomeApplied {
+		t.Fatalf("%s, %v", outcome, err)
+	}
+	r.commit()
+	if s, o := r.row(factor.KindSong, "s"), r.row(factor.KindSong, "t"); s.Updates != 1 || o.Updates != 1 || o.Acks[0] != (schemas.Ack{Partition: 3, Seq: 9}) {
+		t.Errorf("rows %+v and %+v", s, o)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"earworm/consumers/stream"
 	"earworm/model/cooccur"
 	"earworm/model/factor"
+	"earworm/model/rank"
 	"earworm/model/trend"
 	"earworm/schemas"
 )
@@ -28,7 +29,7 @@ type Task struct {
 	pending  []observation // listens of the transaction, evaluated in event time at its end
 	order    []instant     // of pending, by time
 
-	update     schemas.SongUpdate
+	updates    schemas.SongUpdates
 	wire       schemas.FactorRow
 	neighbours schemas.Neighbours
 	key        []byte
@@ -67,26 +68,51 @@ func (t *Task) reset() error {
 	return nil
 }
 
-// Process adds one combined change to its row and notes its listens.
+// Process adds combined changes to their rows and notes their listens.
 func (t *Task) Process(rec *stream.Record, _ *stream.Output) error {
 	if t.broken != nil {
 		return t.broken
 	}
-	u := &t.update
-	if err := u.UnmarshalBinary(rec.Value); err != nil {
+	if err := t.updates.UnmarshalBinary(rec.Value); err != nil {
 		return &stream.Poison{Code: schemas.CodeCorrupt.String(), Err: err}
 	}
-	kind := factor.Kind(u.Kind)
-	if !kind.Valid() && kind != factor.KindBlend {
-		return &stream.Poison{Code: schemas.CodeOutOfRange.String()}
+	for i := range t.updates.Updates { // before the first is applied: a record counts as a whole or is a dead letter
+		if err := check(&t.updates.Updates[i]); err != nil {
+			return err
+		}
 	}
 	before := len(t.rows)
-	r := t.row(kind, u.ID)
+	for i := range t.updates.Updates {
+		t.apply(&t.updates.Updates[i])
+	}
 	t.metrics.rows.Add(float64(len(t.rows) - before))
+	return nil
+}
+
+// check refuses what apply could not take.
+func check(u *schemas.SongUpdate) error {
+	kind := factor.Kind(u.Kind)
+	if kind == factor.KindBlend {
+		if _, err := rank.ParseBlend(u.Vector); err != nil {
+			return &stream.Poison{Code: schemas.CodeCorrupt.String(), Err: err}
+		}
+		return nil
+	}
+	if !kind.Valid() {
+		return &stream.Poison{Code: schemas.CodeOutOfRange.String()}
+	}
+	return nil
+}
+
+// apply adds one combined change to its row.
+func (t *Task) apply(u *schemas.SongUpdate) {
+	kind := factor.Kind(u.Kind)
+	r := t.row(kind, u.ID)
 	t.touch(r)
 	r.updates++
 	if kind == factor.KindBlend {
-		return r.learnBlend(u)
+		r.learnBlend(u)
+		return
 	}
 	if u.Listeners > 0 || len(u.Pairs) > 0 {
 		t.pair(r, u)
@@ -103,7 +129,6 @@ func (t *Task) Process(rec *stream.Record, _ *stream.Output) error {
 	for _, b := range u.Listens {
 		t.pending = append(t.pending, observation{row: r, ListenBucket: b})
 	}
-	return nil
 }
 
 // Flush evaluates the listens of the transaction in the order of their event time, then writes every row that changed once.

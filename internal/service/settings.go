@@ -157,7 +157,7 @@ func ingestConfig(cfg config.Config, topics schemas.Topics) ingest.Config {
 func listenerConfig(cfg config.Config, topics schemas.Topics) listener.Config {
 	c := listener.Default()
 	c.App = cfg.App
-	c.Listens, c.Ticks, c.SongUpdates = topics.Listens, topics.Ticks, topics.SongUpdates
+	c.Listens, c.Ticks, c.SongUpdates, c.Partitions = topics.Listens, topics.Ticks, topics.SongUpdates, Partitions(cfg)
 	c.Playlists, c.DeadLetters = topics.Playlists, topics.DeadLetters
 	c.DedupeWindow, c.ActiveFor = cfg.Listener.DedupeWindow, cfg.Listener.ActiveFor
 	c.SessionGap, c.TasteHalfLife = cfg.Listener.SessionGap, cfg.Listener.TasteHalfLife
