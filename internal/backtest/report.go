@@ -61,7 +61,7 @@ type ModelReport struct {
 	ByAge        map[string]SegmentReport `json:"by_song_age"`
 	ByHistory    map[string]SegmentReport `json:"by_history"`
 	ByMainstream map[string]SegmentReport `json:"by_mainstream"`
-	// SecondsPerWeek is the processor time of learning a week of the data, fitting included.
+	// SecondsPerWeek is the processor time of learning one of the measured weeks, fitting included: what the next week would cost.
 	SecondsPerWeek float64 `json:"seconds_per_week"`
 	// LearnSeconds, FitSeconds and RankSeconds are the processor time of all of Learn, of Freeze and of Rank; RankMillis is that
 	// of one list.

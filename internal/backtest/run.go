@@ -97,7 +97,7 @@ const progressEvery = 8192
 // measure runs one model over the data.
 func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	clock := newClock()
-	var learn, fit, ranked float64
+	var warming, learn, fit, ranked float64
 	var results []*measured
 	next, learnt, lists := 0, 0, 0
 	live, _ := m.(Live)
@@ -105,6 +105,9 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	freeze := func() error {
 		w := h.weeks[next]
 		learn += clock.lap()
+		if next == 0 {
+			warming = learn
+		}
 		if err := m.Freeze(w.at); err != nil {
 			return fmt.Errorf("freezing at %s: %w", w.at.Format(time.DateOnly), err)
 		}
@@ -145,14 +148,14 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	learn += clock.lap()
 	h.progress(int64(learnt % progressEvery))
 	r := summarise(h.weeks, results)
-	first, last := h.d.Span()
 	if daily.hits.n > 0 {
 		v := daily.hits.value()
 		r.Prequential = &v
 	}
 	r.LearnSeconds, r.FitSeconds, r.RankSeconds = learn, fit, ranked
 	r.RankMillis = ranked * 1000 / float64(max(lists, 1))
-	r.SecondsPerWeek = learn/max(last.Sub(first).Hours()/(7*24), 1./7) + fit/float64(len(h.weeks))
+	_, last := h.d.Span()
+	r.SecondsPerWeek = (learn-warming)/(last.Sub(h.weeks[0].at).Hours()/(7*24)) + fit/float64(len(h.weeks))
 	return r, nil
 }
 
