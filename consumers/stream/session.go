@@ -17,20 +17,22 @@ import (
 
 // session is one membership: from joining the group until something breaks it or the runtime stops.
 type session struct {
-	r        *Runtime
-	ctx      context.Context //nolint:containedctx // the life of the session; group callbacks get no useful context
-	cancel   context.CancelCauseFunc
-	kc       *kgo.GroupTransactSession
-	aux      *kgo.Client // barriers and raw requests, outside transactions
-	balancer *coBalancer
-	restores errgroup.Group
-	slots    chan struct{} // bounds restores at work
-	opened   chan struct{} // closed once kc is set: the group may call back before its constructor has returned
+	r      *Runtime
+	ctx    context.Context //nolint:containedctx // the life of the session; group callbacks get no useful context
+	cancel context.CancelCauseFunc
+	// producing outlives ctx by the time that the transaction in hand may take to end.
+	producing context.Context //nolint:containedctx // as ctx
+	kc        *kgo.GroupTransactSession
+	aux       *kgo.Client // barriers and raw requests, outside transactions
+	balancer  *coBalancer
+	restores  errgroup.Group
+	slots     chan struct{} // bounds restores at work
+	opened    chan struct{} // closed once kc is set: the group may call back before its constructor has returned
 
 	// flagged says that the transact session has seen a revoke or a loss since the last End. It would abort the next
 	// transaction for that, although it began after the rebalance; see settle.
 	flagged atomic.Bool
-	commits int
+	commits atomic.Int64
 	txn     transaction
 	faults  map[TopicPartition]int // unreadable fetches in a row, see unreadable
 	warned  time.Time
@@ -88,6 +90,10 @@ const endGrace = 2 * time.Second
 func (s *session) run(parent context.Context) (err error) {
 	s.ctx, s.cancel = context.WithCancelCause(parent)
 	defer s.cancel(nil)
+	var giveUp context.CancelFunc
+	s.producing, giveUp = context.WithCancel(context.WithoutCancel(parent))
+	defer giveUp()
+	defer context.AfterFunc(s.ctx, func() { time.AfterFunc(s.r.cfg.endTimeout(), giveUp) })() //nolint:contextcheck // the session's own context
 	s.slots = make(chan struct{}, s.r.cfg.RestoreWorkers)
 	s.opened = make(chan struct{})
 	s.faults = make(map[TopicPartition]int)
@@ -103,11 +109,12 @@ func (s *session) run(parent context.Context) (err error) {
 		return fatal(fmt.Errorf("making a transactional kafka client: %w", err))
 	}
 	close(s.opened)
-	var rounds sync.WaitGroup
-	rounds.Go(s.completeRounds)
+	var guards sync.WaitGroup
+	guards.Go(s.completeRounds)
+	guards.Go(s.watch)
 	err = s.loop() //nolint:contextcheck // the session's own context
 	s.cancel(err)
-	rounds.Wait()
+	guards.Wait()
 	s.kc.CloseAllowingRebalance()
 	closeErr := s.closeAll()
 	_ = s.restores.Wait() // restores report through fail
@@ -250,7 +257,7 @@ func (s *session) poll() kgo.Fetches {
 // mendAll calls mend until the brokers have answered. Only ErrHanging ends the session, and the end of its context.
 func (s *session) mendAll() error {
 	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-		ctx, cancel := context.WithTimeout(s.ctx, s.r.cfg.TransactionTimeout+5*time.Second)
+		ctx, cancel := context.WithTimeout(s.ctx, s.r.cfg.endTimeout())
 		err := s.mend(ctx)
 		cancel()
 		if err == nil || errors.Is(err, ErrHanging) {
@@ -283,7 +290,11 @@ func (s *session) settle(fetches kgo.Fetches) error {
 	if fetches.NumRecords() == 0 && len(skips) == 0 {
 		return nil
 	}
-	s.r.gate <- struct{}{}
+	select {
+	case s.r.gate <- struct{}{}:
+	case <-s.ctx.Done():
+		return nil
+	}
 	defer func() { <-s.r.gate }()
 	defer s.brakes.release()
 	return s.transact(fetches, skips)
