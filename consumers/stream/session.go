@@ -38,7 +38,8 @@ type session struct {
 	warned  time.Time
 	brakes  brakes
 	// unsure says that a connection was lost since the last mend: a broker may have been restarted.
-	unsure atomic.Bool
+	unsure  atomic.Bool
+	waiting atomic.Pointer[context.CancelFunc] // ends the poll between two transactions
 }
 
 // brakes let a waiting rebalance shorten the transaction in hand.
@@ -158,7 +159,7 @@ func (s *session) sessionOptions() []kgo.Opt {
 	// The client registers its metrics when it is made and removes them when it closes, so they are the session's.
 	opts = append(opts, kgo.WithHooks(kprom.NewMetrics("earworm_kafka",
 		kprom.Registerer(s.r.kafka), kprom.FetchAndProduceDetail(kprom.ByTopic, kprom.Records, kprom.UncompressedBytes)),
-		connections{lost: func() { s.unsure.Store(true) }}))
+		connections{lost: s.lostConnection}))
 	return append(opts,
 		kgo.ConsumerGroup(c.Group()),
 		kgo.InstanceID(c.InstanceID),
@@ -244,14 +245,25 @@ func (s *session) loop() error {
 	return nil //nolint:nilerr // the end of the session's context is no error here: run asks for its cause
 }
 
-// idleLook bounds how long a poll waits, and so how long it takes an idle session to see that it is unsure: others may wait
-// for the end of its last transaction.
-const idleLook = 2 * time.Second
-
+// poll waits for records, or until the session becomes unsure: others may wait for the end of its last transaction, and
+// the next record may never come.
 func (s *session) poll() kgo.Fetches {
-	ctx, cancel := context.WithTimeout(s.ctx, idleLook)
+	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
+	s.waiting.Store(&cancel)
+	defer s.waiting.Store(nil)
+	if s.unsure.Load() {
+		cancel() // it became so before there was anything to cancel
+	}
 	return s.kc.PollRecords(ctx, s.r.cfg.PollRecordsMax)
+}
+
+// lostConnection makes the session unsure and wakes it up.
+func (s *session) lostConnection() {
+	s.unsure.Store(true)
+	if cancel := s.waiting.Load(); cancel != nil {
+		(*cancel)()
+	}
 }
 
 // mendAll calls mend until the brokers have answered. Only ErrHanging ends the session, and the end of its context.

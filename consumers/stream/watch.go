@@ -37,7 +37,7 @@ type watcher struct {
 // nothing. It asks the brokers, because a client that does not fetch does not know what it misses.
 func (s *session) watch() {
 	w := &watcher{s: s, still: make(map[TopicPartition]int), empty: make(map[TopicPartition]int64)}
-	every := max(3*s.r.cfg.TransactionTimeout, s.r.cfg.watchLeast)
+	every := max(3*s.r.cfg.TransactionTimeout, 2*s.r.cfg.SessionTimeout, s.r.cfg.watchLeast)
 	for sleep(s.ctx, every) {
 		ctx, cancel := context.WithTimeout(s.ctx, every)
 		err := w.look(ctx)

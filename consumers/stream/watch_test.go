@@ -37,7 +37,7 @@ func (w *world) watched(mute *atomic.Bool) *member {
 	cfg := w.config("a", newDisk())
 	cfg.Changelog, cfg.OpenStore = "", nil
 	cfg.NewTask = func(int32, stream.Store) (stream.Task, error) { return forward{}, nil }
-	cfg.TransactionTimeout = 300 * time.Millisecond
+	cfg.TransactionTimeout, cfg.SessionTimeout = 300*time.Millisecond, 500*time.Millisecond
 	stream.SetWatch(&cfg, time.Millisecond)
 	m := w.start(cfg)
 	w.send(topicIn, "k", 40, 100)
@@ -83,7 +83,7 @@ func TestQuietInputsAreNoStall(t *testing.T) {
 	w := newWorld(t, 2)
 	var mute atomic.Bool
 	cfg := w.config("a", newDisk())
-	cfg.TransactionTimeout = 300 * time.Millisecond
+	cfg.TransactionTimeout, cfg.SessionTimeout = 300*time.Millisecond, 500*time.Millisecond
 	stream.SetWatch(&cfg, time.Millisecond)
 	m := w.start(cfg)
 	for _, end := range []bool{true, false} {
@@ -119,7 +119,7 @@ func TestStopWhileTheProducerIsFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	cfg := w.config("a", newDisk())
-	cfg.TransactionTimeout = 300 * time.Millisecond
+	cfg.TransactionTimeout, cfg.SessionTimeout = 300*time.Millisecond, 500*time.Millisecond
 	cfg.ClientOptions = append(cfg.ClientOptions, kgo.MaxBufferedRecords(10))
 	m := w.start(cfg)
 	eventually(t, "the task is live", func() bool { return len(m.Partitions()) == 1 })
