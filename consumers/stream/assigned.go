@@ -189,9 +189,7 @@ func (s *session) register(topic string, partition int32) {
 		tally:     make(map[string]*inputTally),
 	}
 	t.out = Output{
-		produce: func(r *kgo.Record, promise func(*kgo.Record, error)) {
-			s.kc.Client().Produce(s.producing, r, promise)
-		},
+		produce:   s.kc.Client().Produce,
 		promise:   t.promised,
 		changelog: r.cfg.Changelog,
 		letters:   r.cfg.DeadLetters,

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -53,7 +54,7 @@ var (
 // Output collects what a task does in a transaction. It belongs to one task; its methods are valid during Process
 // and Flush only. Everything it is given is copied.
 type Output struct {
-	produce   func(*kgo.Record, func(*kgo.Record, error))
+	produce   func(context.Context, *kgo.Record, func(*kgo.Record, error))
 	promise   func(*kgo.Record, error)
 	changelog string
 	letters   string
@@ -156,10 +157,10 @@ func (o *Output) letter(rec *Record, code string, err error, extra []Header) {
 }
 
 // send produces the record inside the open transaction. It may block when the producer's buffer is full: the buffer
-// drains by itself, so this is back-pressure and no deadlock. Without brokers it ends some time after the session does.
+// drains by itself, so this is back-pressure and no deadlock.
 func (o *Output) send(r *kgo.Record) {
 	o.size += len(r.Key) + len(r.Value) + 64
-	o.produce(r, o.promise)
+	o.produce(context.Background(), r, o.promise)
 }
 
 func (o *Output) fail(err error) {

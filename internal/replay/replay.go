@@ -50,7 +50,8 @@ type Cluster struct {
 	cfg    Config
 	shards []*shard
 	songs  []*songShard
-	ended  func(stream.Message) error // takes playlists
+	next   []tick // written by the tasks to themselves
+	lists  []stream.Message
 
 	events  int
 	began   int64             // event time of the first event of the batch
@@ -254,16 +255,44 @@ func (c *Cluster) route() error {
 			case songUpdates:
 				to := c.songs[xxhash.Sum64(m.Key)%uint64(len(c.songs))]
 				to.updates = append(to.updates, m)
+			case ticks:
+				c.next = append(c.next, tick{shard: s, value: m.Value})
 			case playlists:
-				if c.ended != nil {
-					if err := c.ended(m); err != nil {
-						return err
-					}
-				}
+				c.lists = append(c.lists, m)
 			}
 		}
 	}
 	return nil
+}
+
+// tick is a record of a shard's partition of the ticks.
+type tick struct {
+	shard *shard
+	value []byte
+}
+
+// Tick tells every listener task that a time has come, sees their playlists through, and returns them in the order in which they were
+// made.
+func (c *Cluster) Tick(t schemas.Tick) ([]stream.Message, error) {
+	for _, s := range c.shards {
+		c.next = append(c.next, tick{shard: s, value: t.AppendBinary(nil)})
+	}
+	c.lists = nil
+	for len(c.next) > 0 {
+		due := c.next
+		c.next = nil
+		for _, d := range due {
+			if _, err := d.shard.run.Process(&stream.Record{Topic: ticks, Offset: d.shard.offset[ticks], Value: d.value}); err != nil {
+				return nil, fmt.Errorf("replay: %w", err)
+			}
+			d.shard.offset[ticks]++
+			// A transaction holds one step of one stream of ticks, as a continuation is read only when it is committed.
+			if err := c.Commit(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c.lists, c.Settle()
 }
 
 // Settle commits until every change has reached every shard.

@@ -3,6 +3,7 @@ package replay_test
 import (
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,9 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"earworm/consumers/listener"
+	"earworm/consumers/song"
 	"earworm/internal/backtest"
 	"earworm/internal/history"
 	"earworm/internal/replay"
+	"earworm/model/factor"
+	"earworm/schemas"
 )
 
 // twoCamps is a history of two groups of listeners who hear two groups of songs: what each will like is known.
@@ -24,7 +29,7 @@ func twoCamps(t *testing.T, seed uint64) *backtest.Dataset {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	var rows strings.Builder
 	rows.WriteString("timestamp,user,item\n")
-	const start, listeners, songs, weeks = 1_700_000_000, 60, 400, 12
+	const start, listeners, songs, weeks = 1_700_000_000, 40, 300, 8
 	for week := range weeks {
 		for user := range listeners {
 			for range 6 {
@@ -111,6 +116,54 @@ func TestSameSeedSameLists(t *testing.T) {
 	}
 }
 
+// The replay emits what serve would: one playlist a week for everybody who joined before it, without songs they heard.
+func TestPlaylistsOfAReplay(t *testing.T) {
+	const start, hour = int64(1_700_000_000_000), int64(3_600_000)
+	l, s := listener.Default(), song.Default()
+	c, err := replay.New(replay.Config{Listener: l, Song: s, Shards: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := map[string]map[string]bool{}
+	for n := range 600 {
+		user, id := fmt.Sprintf("u%d", n%12), fmt.Sprintf("s%d", n*7%599)
+		if heard[user] == nil {
+			heard[user] = map[string]bool{}
+		}
+		heard[user][id] = true
+		c.Describe(id, factor.Meta{Title: id, Artist: "a" + id[len(id)-1:]})
+		if err := c.Event(&schemas.Event{
+			Kind: schemas.KindPlay, User: []byte(user), Song: []byte(id), At: start + int64(n)*60_000,
+			PlayedMs: schemas.Unknown, DurationMs: schemas.Unknown, PositionMs: schemas.Unknown, Slot: schemas.Unknown,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for week := range int64(3) {
+		lists, err := c.Tick(schemas.Tick{At: start + (week+1)*7*24*hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(lists) != 12 {
+			t.Fatalf("%d playlists in week %d, want 12", len(lists), week)
+		}
+		for _, m := range lists {
+			var p schemas.Playlist
+			if err := json.Unmarshal(m.Value, &p); err != nil {
+				t.Fatal(err)
+			}
+			if len(p.Tracks) == 0 {
+				t.Errorf("the playlist of %s in week %d is empty", p.User, week)
+			}
+			for _, track := range p.Tracks {
+				if heard[string(p.User)][string(track.Song)] {
+					t.Errorf("%s gets %s, which they have heard", p.User, track.Song)
+				}
+			}
+		}
+	}
+}
+
 // What distribution costs is measured in docs/benchmarks/quality.md; here it must not break.
 func TestShardsLearnFromEachOther(t *testing.T) {
 	recall := func(shards int) float64 {
@@ -124,8 +177,8 @@ func TestShardsLearnFromEachOther(t *testing.T) {
 
 // The bounds are somewhat below what docs/benchmarks/quality.md states, and above every other model but the best of each set.
 func TestRealSets(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: quality is not measured in short mode")
+	if testing.Short() || raced {
+		t.Skip("SKIPPED: quality is not measured in short mode or by the race detector")
 	}
 	dir := os.Getenv("EARWORM_DATA")
 	if dir == "" {
