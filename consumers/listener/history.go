@@ -78,8 +78,10 @@ func (h *history) slot(song factor.Key) int {
 // add appends a song that find did not find, and returns its position. Entries move in memory: pointers to them end here.
 func (h *history) add(e heard) uint32 {
 	if len(h.entries) == cap(h.entries) {
-		// By a quarter: half of a doubled slice would be empty, and most listeners have few songs.
-		h.entries = slices.Grow(h.entries, max(4, len(h.entries)/4))
+		// By a quarter: half of a doubled slice would be empty, and most listeners have few songs. append would double it.
+		grown := make([]heard, len(h.entries), len(h.entries)+max(2, len(h.entries)/4))
+		copy(grown, h.entries)
+		h.entries = grown
 	}
 	n := uint32(len(h.entries)) //nolint:gosec // memory ends long before
 	h.entries = append(h.entries, e)
