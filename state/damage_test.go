@@ -16,7 +16,7 @@ import (
 // TestDamageIsNeverSilent flips single bits in, and cuts off, each file of a store. The store must then open as a prefix of its
 // history, or be found damaged, set aside and start empty: wrong rows or a wrong offset must never be served.
 func TestDamageIsNeverSilent(t *testing.T) {
-	mutations := 250
+	mutations := 150 // Pebble looks for the flipped bit in each damaged block, which takes its time
 	if testing.Short() {
 		mutations = 80
 	}

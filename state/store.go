@@ -258,7 +258,7 @@ func (st *Store) commit(batch *pebble.Batch, offset int64) error {
 	if due {
 		st.flushed = now
 	}
-	err = st.do(func() error {
+	err = st.do(st.shared.cfg.StallTimeout, func() error {
 		err := errors.Join(batch.Commit(pebble.NoSync), batch.Close())
 		if err == nil && due {
 			_, err = st.db.AsyncFlush()
@@ -274,20 +274,23 @@ func (st *Store) commit(batch *pebble.Batch, offset int64) error {
 	return nil
 }
 
+// flushPatience is how many times longer than a write a flush may take: it writes whole buffers to disk and waits for them.
+const flushPatience = 4
+
 // flush waits until everything in memory is in tables. The caller is the writer.
 func (st *Store) flush() error {
-	if err := st.do(st.db.Flush); err != nil {
+	if err := st.do(flushPatience*st.shared.cfg.StallTimeout, st.db.Flush); err != nil {
 		return st.readFailed("flushing", err)
 	}
 	return nil
 }
 
 // do runs a write on the commit goroutine and waits for it, but never longer than the disk is believed to work.
-func (st *Store) do(run func() error) error {
+func (st *Store) do(patience time.Duration, run func() error) error {
 	h := st.shared.health
 	req := request{run: run, done: make(chan error, 1)}
 	requests := st.requests
-	timer := time.NewTimer(st.shared.cfg.StallTimeout)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for late := false; ; {
 		select {
@@ -299,13 +302,13 @@ func (st *Store) do(run func() error) error {
 			return h.err()
 		case <-timer.C:
 			if late {
-				h.fail(fmt.Errorf("%w: store %s: a write takes longer than %s", ErrSick, st.id, st.shared.cfg.StallTimeout))
+				h.fail(fmt.Errorf("%w: store %s: a write takes longer than %s", ErrSick, st.id, patience))
 				continue
 			}
 			// A process that was stopped (SIGSTOP, a suspended machine) finds the timer expired when it wakes up,
 			// before the disk had a chance: wait once more, a little.
 			late = true
-			timer.Reset(st.shared.cfg.StallTimeout / 5)
+			timer.Reset(patience / 5)
 		}
 	}
 }
@@ -408,7 +411,7 @@ func (st *Store) closeDB() error {
 		}
 		done <- errors.Join(err, st.db.Close())
 	}()
-	timer := time.NewTimer(4 * st.shared.cfg.StallTimeout)
+	timer := time.NewTimer(flushPatience * st.shared.cfg.StallTimeout)
 	defer timer.Stop()
 	select {
 	case err := <-done:
@@ -416,7 +419,7 @@ func (st *Store) closeDB() error {
 	case <-st.hopeless():
 		return st.shared.health.err()
 	case <-timer.C:
-		err := fmt.Errorf("%w: store %s: closing takes longer than %s", ErrSick, st.id, 4*st.shared.cfg.StallTimeout)
+		err := fmt.Errorf("%w: store %s: closing takes longer than %s", ErrSick, st.id, flushPatience*st.shared.cfg.StallTimeout)
 		st.shared.health.fail(err)
 		return err
 	}
