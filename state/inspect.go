@@ -29,7 +29,7 @@ func (s *Shared) OpenReadOnly(id Identity) (*Store, error) {
 	return st, nil
 }
 
-// openAsIs is openChecked without anything that writes: an empty store, which Open would make self-describing, fails here.
+// openAsIs is openChecked without anything that writes.
 func (s *Shared) openAsIs(st *Store) error {
 	if _, err := s.fs.Stat(s.fs.PathJoin(st.dir, corruptMarker)); err == nil {
 		return fmt.Errorf("%w: marked as such", ErrCorrupt)
@@ -37,7 +37,7 @@ func (s *Shared) openAsIs(st *Store) error {
 	if err := st.openDB(true); err != nil {
 		return err
 	}
-	reason, err := st.adopt()
+	reason, err := st.adopt(true)
 	if err == nil && reason != "" {
 		err = fmt.Errorf("it would be replaced: %s", reason)
 	}

@@ -49,6 +49,31 @@ func TestOpenReadOnly(t *testing.T) {
 	}
 }
 
+// TestOpenReadOnlyOfAStoreThatWasNeverFlushed: without a log its meta row was in memory only, and so was all else.
+func TestOpenReadOnlyOfAStoreThatWasNeverFlushed(t *testing.T) {
+	noLeaks(t)
+	disk := NewCrashFS()
+	live := openShared(t, testConfig(disk), Deps{})
+	mustApply(t, openStore(t, live, testID), 7, Change{Key: []byte("ka"), Value: []byte("1")})
+	left := disk.Crash(100, rand.New(rand.NewPCG(*seed, 0)))
+	dir := left.PathJoin("state", testID.Role, "3")
+	before := files(t, left, dir)
+	s := openShared(t, testConfig(left), Deps{})
+	read, err := s.OpenReadOnly(testID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := rows(read); err != nil || len(got) != 0 || read.Offset() != 0 {
+		t.Errorf("rows %v at offset %d, %v", got, read.Offset(), err)
+	}
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := files(t, left, dir); !maps.Equal(before, after) {
+		t.Errorf("files were %v and are %v", before, after)
+	}
+}
+
 func TestOpenReadOnlyRefuses(t *testing.T) {
 	noLeaks(t)
 	disk := NewCrashFS()

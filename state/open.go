@@ -75,7 +75,7 @@ func (s *Shared) openChecked(id Identity, dir string) (*Store, Reason, error) {
 	if err := st.openDB(false); err != nil {
 		return nil, classify(err), err
 	}
-	reason, err := st.adopt()
+	reason, err := st.adopt(false)
 	if found := st.corrupt.Load(); found != nil && reason == "" && err == nil {
 		reason, err = ReasonCorrupt, *found
 	}
@@ -101,12 +101,13 @@ func classify(err error) Reason {
 	return ReasonUnreadable
 }
 
-// adopt reads the meta row, or writes the first one into an empty store.
-func (st *Store) adopt() (Reason, error) {
+// adopt reads the meta row, or writes the first one into an empty store. One that is opened to read stays empty: a process that was
+// killed before the first flush of a store leaves nothing in it.
+func (st *Store) adopt(readOnly bool) (Reason, error) {
 	var m meta
 	found, err := st.readAtOpen(metaKey, m.unmarshalBinary)
 	if err == nil && !found {
-		return st.initialise()
+		return st.initialise(readOnly)
 	}
 	if errors.Is(err, errUnknownMeta) {
 		return ReasonSchema, err
@@ -146,7 +147,7 @@ func (st *Store) readAtOpen(key []byte, decode func([]byte) error) (found bool, 
 }
 
 // initialise makes a new store self-describing. Rows without a meta row cannot come from a crash: the meta row is the oldest.
-func (st *Store) initialise() (Reason, error) {
+func (st *Store) initialise(readOnly bool) (Reason, error) {
 	iter, err := st.db.NewIter(nil)
 	if err != nil {
 		return classify(err), err
@@ -157,6 +158,9 @@ func (st *Store) initialise() (Reason, error) {
 	}
 	if occupied {
 		return ReasonCorrupt, fmt.Errorf("%w: rows without a meta row", ErrCorrupt)
+	}
+	if readOnly {
+		return "", nil
 	}
 	m := meta{id: st.id, schema: SchemaVersion}
 	if err := st.db.Set(metaKey, m.appendBinary(nil), pebble.NoSync); err != nil {
