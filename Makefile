@@ -55,6 +55,26 @@ crash: ## tests that kill processes and cut writes
 test-kafka: ## end-to-end tests on a real Apache Kafka (needs Java 17 and Maven, or EARWORM_TEST_KAFKA)
 	packages=$$(.ci/targets tag kafka); test -n "$$packages"; go test -count=1 -tags kafka -timeout 20m -v $$packages
 
+# campaign TAG,TEST: faults drawn from SEED and KILLS of them (each has a default); the last line is what was lost, duplicated and wrong.
+define campaign
+log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; \
+go test -count=1 -v -timeout 0 -tags $(1) -run '^$(2)$$' ./internal/chaos \
+-args $(if $(KILLS),-kills $(KILLS)) $(if $(filter-out 1,$(SEED)),-seed $(SEED)) | tee "$$log" || status=1; \
+grep -oE '[0-9]+ lost, [0-9]+ duplicated, [0-9]+ wrong of [0-9]+' "$$log" | tail -1 || status=1; exit $$status
+endef
+
+.PHONY: chaos
+chaos: ## kills and pauses processes on the embedded broker: KILLS=1000 SEED=7
+	@$(call campaign,crash,TestCrash)
+
+.PHONY: kafka-chaos
+kafka-chaos: ## kills processes and the broker on a real Apache Kafka: KILLS=200 SEED=7 (needs what test-kafka needs)
+	@$(call campaign,kafka,TestKafka)
+
+.PHONY: negative-control
+negative-control: ## the same on a build that is wrong on purpose, which must not pass for right: KILLS=200 SEED=7
+	@$(call campaign,crash,TestNegativeControl)
+
 .PHONY: cover
 cover: ## coverage by package; cover.html has the lines
 	go test -coverprofile=cover.out ./...

@@ -3,9 +3,9 @@
 package chaos_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -17,8 +17,6 @@ import (
 	"earworm/internal/broker"
 	"earworm/internal/testkit/process"
 )
-
-var killsFlag = flag.Int("kills", 60, "how many times a process is killed")
 
 // campaign is a series of faults.
 type campaign struct {
@@ -37,6 +35,7 @@ type fault struct {
 }
 
 const (
+	crashKills     = 60
 	instances      = 2
 	sessionTimeout = 3 * time.Second
 )
@@ -50,26 +49,29 @@ type outcome struct {
 }
 
 func TestCrash(t *testing.T) {
+	kills := cmp.Or(*killsFlag, crashKills)
 	o := run(t, campaign{
-		kills: *killsFlag, wipes: (*killsFlag + 3) / 4, pauses: (*killsFlag + 9) / 10, commit: 50 * time.Millisecond, rate: 1500,
+		kills: kills, wipes: (kills + 3) / 4, pauses: (kills + 9) / 10, commit: 50 * time.Millisecond, rate: 1500,
 	})
 	o.require(t)
 	o.load.plant.retire(t)
 	if o.atWork < o.kills/3 {
 		t.Errorf("only %d of %d kills hit a process at work: the pauses are too short for this machine", o.atWork, o.kills)
 	}
-	t.Log(o.counts)
+	t.Log(o.total())
 }
 
 // TestNegativeControl runs the same campaign on a binary that applies changes to its local store before Kafka has committed them.
 func TestNegativeControl(t *testing.T) {
-	kills := max(*killsFlag/2, 1)
-	// No lost disks: they would take the evidence with them. Short transactions: more of them are at their end when the kill comes.
-	o := run(t, campaign{kills: kills, pauses: 1, tags: []string{"negativecontrol"}, commit: 10 * time.Millisecond, rate: 1500})
+	kills := max(cmp.Or(*killsFlag, crashKills)/2, 1)
+	// No lost disks: they would take the evidence with them, as a kill does with what is in memory only. A process that was paused has its
+	// transaction aborted and lives on with what it wrote. Short transactions: more of them are at their end when the fault comes.
+	o := run(t, campaign{kills: kills, pauses: 3 + kills/10, tags: []string{"negativecontrol"}, commit: 10 * time.Millisecond, rate: 1500})
 	if o.differences() == 0 {
 		t.Errorf("local state was written before Kafka committed, and %d kills did not show it", o.kills)
 	}
 	t.Logf("negative control: %v; first: %s", o.verdict, strings.Join(o.notes, "; "))
+	t.Log(o.total())
 }
 
 func run(t *testing.T, c campaign) outcome {
@@ -89,8 +91,8 @@ func run(t *testing.T, c campaign) outcome {
 	cfg.Kafka.SessionTimeout, cfg.Kafka.TransactionTimeout = sessionTimeout, 2*time.Second
 	binary := builder.Binary(t, process.Build{Package: "earworm/cmd/earworm", Tags: c.tags})
 	began := time.Now()
-	p := build(t, cfg, binary, instances, 6*time.Minute)
-	l := newLoad(t, p, world(seed), c.rate, rng)
+	p := build(t, cfg, binary, instances, 3*time.Minute+time.Duration(c.kills)*3*time.Second)
+	l := newLoad(t, p, world(seed, c.kills), c.rate, rng)
 	o := outcome{load: l}
 	t.Cleanup(func() {
 		t.Logf("%d events (%+v), %d playlists, %d listeners erased; %d kills, %d of them at work, %d lost disks, %d stops beyond the session timeout, "+
@@ -99,7 +101,7 @@ func run(t *testing.T, c campaign) outcome {
 	ctx := p.ctx
 	done, sent := make(chan struct{}), make(chan error, 1)
 	go func() { sent <- l.run(ctx, done) }()
-	err = o.strike(p, c.plan(rng))
+	err = o.strike(t, p, c.plan(rng))
 	close(done)
 	if err := errors.Join(err, <-sent); err != nil {
 		t.Fatal(err, context.Cause(ctx))
@@ -140,8 +142,10 @@ func (c campaign) plan(rng *rand.Rand) []fault {
 	return faults
 }
 
-func (o *outcome) strike(p *plant, faults []fault) error {
-	for _, f := range faults {
+func (o *outcome) strike(t *testing.T, p *plant, faults []fault) error {
+	t.Helper()
+	for i, f := range faults {
+		progress(t, i, len(faults))
 		select {
 		case <-p.ctx.Done():
 			return context.Cause(p.ctx)

@@ -33,7 +33,15 @@ type verdict struct {
 }
 
 func (v *verdict) differences() int {
-	return v.counts.Lost + v.counts.Duplicated + v.counts.Wrong + v.chains.Wrong + v.songs + v.letters + v.lists
+	total := v.total()
+	return total.Lost + total.Duplicated + total.Wrong
+}
+
+// total counts everything that differs as wrong, beside the events that are lost or duplicated. It is the last line of a campaign.
+func (v *verdict) total() oracle.Result {
+	total := v.counts
+	total.Wrong += v.chains.Wrong + v.songs + v.letters + v.lists
+	return total
 }
 
 // String names every count.

@@ -12,7 +12,10 @@ import (
 	"earworm/internal/listeners"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of the faults and of the world; 0 takes one from the clock")
+var (
+	seedFlag  = flag.Uint64("seed", 0, "seed of the faults and of the world; 0 takes one from the clock")
+	killsFlag = flag.Int("kills", 0, "how many times a process is killed; 0 is what the test takes in CI")
+)
 
 // seeded prints the seed. It repeats the faults and the world, not the moments: those depend on the machine, too.
 func seeded(t *testing.T) (uint64, *rand.Rand) {
@@ -23,6 +26,16 @@ func seeded(t *testing.T) (uint64, *rand.Rand) {
 	}
 	t.Logf("seed %d", seed)
 	return seed, rand.New(rand.NewPCG(seed, 1))
+}
+
+// progressEvery is how many faults lie between two lines about them.
+const progressEvery = 20
+
+func progress(t *testing.T, done, of int) {
+	t.Helper()
+	if done > 0 && done%progressEvery == 0 {
+		t.Logf("%d of %d faults", done, of)
+	}
 }
 
 func between(rng *rand.Rand, from, to time.Duration) time.Duration {
@@ -41,10 +54,10 @@ func settings(app string, brokers []string, commit time.Duration) config.Config 
 	return cfg
 }
 
-// world is a small one for half a year: more than any campaign takes.
-func world(seed uint64) listeners.Config {
+// world is a small one that lasts longer than the campaign.
+func world(seed uint64, kills int) listeners.Config {
 	w := listeners.SmallTest()
-	w.Seed, w.Weeks = seed, 26
+	w.Seed, w.Weeks = seed, 26+kills/2
 	w.DuplicateShare, w.LateShare, w.BadShare = .03, .04, .003
 	return w
 }
