@@ -189,7 +189,9 @@ func (s *session) register(topic string, partition int32) {
 		tally:     make(map[string]*inputTally),
 	}
 	t.out = Output{
-		produce:   s.kc.Client().Produce,
+		produce: func(r *kgo.Record, promise func(*kgo.Record, error)) {
+			s.kc.Client().Produce(s.producing, r, promise)
+		},
 		promise:   t.promised,
 		changelog: r.cfg.Changelog,
 		letters:   r.cfg.DeadLetters,

@@ -111,6 +111,7 @@ type Follower struct {
 	next   map[TopicPartition]int64
 	target map[TopicPartition]int64
 	batch  []Record
+	warned time.Time
 }
 
 // NewFollower validates and starts nothing.
@@ -296,6 +297,7 @@ func (f *Follower) settle(ctx context.Context, cl *kgo.Client) {
 	for tp, end := range f.target {
 		o, ok := stable.Lookup(tp.Topic, tp.Partition)
 		if !ok || o.Err != nil || o.Offset < end {
+			f.waits(tp, end, o)
 			continue
 		}
 		empty, err := tailEmpty(ctx, cl, tp, f.next[tp], end)
@@ -305,6 +307,18 @@ func (f *Follower) settle(ctx context.Context, cl *kgo.Client) {
 			f.next[tp] = end
 		}
 	}
+}
+
+// waits says, now and then, that a target lies behind an open transaction.
+func (f *Follower) waits(tp TopicPartition, end int64, stable kadm.ListedOffset) {
+	if time.Since(f.warned) < warnEvery {
+		return
+	}
+	if !f.warned.IsZero() { // a transaction that is just being committed deserves no warning
+		f.cfg.Logger.Warn("an open transaction holds readers back", slog.String("topic", tp.Topic), slog.Int("partition", int(tp.Partition)),
+			slog.Int64("stable_offset", stable.Offset), slog.Int64("end_offset", end), slog.Any("error", stable.Err))
+	}
+	f.warned = time.Now()
 }
 
 // ReadAll hands every committed record that is in the topics now to fn, partition by partition in order.

@@ -80,6 +80,8 @@ type Config struct {
 	// Run gives up with ErrFenced. Default 5.
 	FencedMax int
 
+	// watchLeast is the least time between two looks of the watch; only tests set it.
+	watchLeast time.Duration
 	// localFirst applies changes to the store before the Kafka commit. It is wrong on purpose: the negative control
 	// of the crash test, set only by tests and by the build tag negativecontrol.
 	localFirst bool
@@ -119,6 +121,7 @@ func (c Config) withDefaults() Config {
 	setInt(&c.DeadLetterBytesMax, 900<<10)
 	setInt(&c.DecompressedBytesMax, 16<<20)
 	setInt(&c.FencedMax, 5)
+	setDuration(&c.watchLeast, watchLeast)
 	c.localFirst = c.localFirst || localFirstBuild
 	return c
 }
@@ -159,6 +162,9 @@ func (c Config) Group() string { return c.App + "-" + c.Role }
 
 // transactionalID is unique per role and instance; a restart of the same instance fences its predecessor with it.
 func (c Config) transactionalID() string { return c.Group() + "-" + c.InstanceID }
+
+// endTimeout bounds the end of a transaction: brokers have given it up by then.
+func (c Config) endTimeout() time.Duration { return c.TransactionTimeout + 5*time.Second }
 
 // stateful reports whether the role keeps state.
 func (c Config) stateful() bool { return c.OpenStore != nil }

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,7 +38,7 @@ func NewDetached(cfg DetachedConfig) *Detached {
 	return d
 }
 
-func (d *Detached) produce(_ context.Context, r *kgo.Record, _ func(*kgo.Record, error)) {
+func (d *Detached) produce(r *kgo.Record, _ func(*kgo.Record, error)) {
 	if r.Topic == d.task.out.changelog {
 		return // seen as a change
 	}

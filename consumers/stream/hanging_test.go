@@ -73,6 +73,7 @@ func (w *world) markers() func() []bool {
 // TestHangingTransactionIsEnded: the coordinator decided a transaction of the predecessor, was killed, and took it for complete when it
 // came back; the marker was never written.
 func TestHangingTransactionIsEnded(t *testing.T) {
+	t.Parallel()
 	for state, commit := range map[string]bool{"CompleteCommit": true, "CompleteAbort": false} {
 		t.Run(state, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -99,6 +100,7 @@ func TestHangingTransactionIsEnded(t *testing.T) {
 
 // TestHangingTransactionOfUnknownOutcomeStopsTheRole: whatever is written next would decide those records.
 func TestHangingTransactionOfUnknownOutcomeStopsTheRole(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		state  string
 		later  int16
@@ -156,6 +158,7 @@ func TestHangingTransactionOfUnknownOutcomeStopsTheRole(t *testing.T) {
 
 // TestIdleSessionLooksForHangingTransactionsAfterAnInterruption: the next record may never come, and others wait for the last transaction.
 func TestIdleSessionLooksForHangingTransactionsAfterAnInterruption(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	m := w.start(w.config("a", newDisk()))
 	w.send(topicIn, "k", 1, 10)

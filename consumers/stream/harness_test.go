@@ -213,7 +213,8 @@ func (*counter) Close() error { return nil }
 // world is a fake cluster with the topics of the toy application.
 type world struct {
 	tb         testing.TB
-	cluster    *kfake.Cluster
+	cluster    *kfake.Cluster // nil on a real one
+	addrs      []string
 	partitions int32
 	producer   *kgo.Client
 	extra      []kgo.Opt
@@ -241,7 +242,7 @@ func newWorldOn(tb testing.TB, partitions int32, extra []kgo.Opt, opts ...kfake.
 	}
 	tb.Cleanup(cluster.Close)
 	w := &world{
-		tb: tb, cluster: cluster, partitions: partitions, extra: extra,
+		tb: tb, cluster: cluster, addrs: cluster.ListenAddrs(), partitions: partitions, extra: extra,
 		sent: make(map[string]int64), total: make(map[stream.TopicPartition]int64),
 	}
 	w.producer = w.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -249,7 +250,7 @@ func newWorldOn(tb testing.TB, partitions int32, extra []kgo.Opt, opts ...kfake.
 }
 
 func (w *world) options() []kgo.Opt {
-	return append([]kgo.Opt{kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.MetadataMinAge(50 * time.Millisecond)}, w.extra...)
+	return append([]kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.MetadataMinAge(50 * time.Millisecond)}, w.extra...)
 }
 
 func (w *world) client(opts ...kgo.Opt) *kgo.Client {

@@ -16,6 +16,7 @@ type metrics struct {
 	aborts    prometheus.Counter
 	restarts  prometheus.Counter
 	rounds    prometheus.Counter
+	stalls    prometheus.Counter
 	skipped   *prometheus.CounterVec
 	hanging   *prometheus.CounterVec
 	duration  prometheus.Histogram
@@ -51,6 +52,7 @@ func newMetrics(reg prometheus.Registerer, r *Runtime) (*metrics, error) {
 		commits:  counter("commits_total", "Transactions committed."),
 		aborts:   counter("aborts_total", "Transactions aborted or of unknown outcome."),
 		restarts: counter("session_restarts_total", "Sessions that broke and were started anew."),
+		stalls:   counter("stalls_total", "Sessions ended because records waited for a running task and were not processed."),
 		rounds:   counter("group_rounds_forced_total", "Rebalances asked for because the last one left a partition without an owner."),
 		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: ns, Subsystem: sub, Name: "batches_skipped_total",
@@ -80,7 +82,7 @@ func newMetrics(reg prometheus.Registerer, r *Runtime) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.records, m.commits, m.aborts, m.restarts, m.rounds, m.skipped, m.hanging, m.duration, m.restored, m.restoring, m,
+		m.records, m.commits, m.aborts, m.restarts, m.rounds, m.stalls, m.skipped, m.hanging, m.duration, m.restored, m.restoring, m,
 	} {
 		errs = append(errs, reg.Register(c))
 	}

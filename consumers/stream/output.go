@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -54,7 +53,7 @@ var (
 // Output collects what a task does in a transaction. It belongs to one task; its methods are valid during Process
 // and Flush only. Everything it is given is copied.
 type Output struct {
-	produce   func(context.Context, *kgo.Record, func(*kgo.Record, error))
+	produce   func(*kgo.Record, func(*kgo.Record, error))
 	promise   func(*kgo.Record, error)
 	changelog string
 	letters   string
@@ -157,10 +156,10 @@ func (o *Output) letter(rec *Record, code string, err error, extra []Header) {
 }
 
 // send produces the record inside the open transaction. It may block when the producer's buffer is full: the buffer
-// drains by itself, so this is back-pressure and no deadlock.
+// drains by itself, so this is back-pressure and no deadlock. Without brokers it ends some time after the session does.
 func (o *Output) send(r *kgo.Record) {
 	o.size += len(r.Key) + len(r.Value) + 64
-	o.produce(context.Background(), r, o.promise)
+	o.produce(r, o.promise)
 }
 
 func (o *Output) fail(err error) {

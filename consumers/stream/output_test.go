@@ -2,7 +2,6 @@ package stream
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,7 +16,7 @@ import (
 // sink collects what an Output produces.
 type sink struct{ records []*kgo.Record }
 
-func (s *sink) produce(_ context.Context, r *kgo.Record, _ func(*kgo.Record, error)) {
+func (s *sink) produce(r *kgo.Record, _ func(*kgo.Record, error)) {
 	s.records = append(s.records, r)
 }
 

@@ -355,6 +355,7 @@ func killedBetweenRounds(w *world, b *cord) (killed <-chan struct{}) {
 
 // TestMemberKilledBetweenTwoRounds: without another round nobody owns the number that changes hands, and the group is stable for good.
 func TestMemberKilledBetweenTwoRounds(t *testing.T) {
+	t.Parallel()
 	const partitions = 4
 	w := newWorld(t, partitions)
 	start := func(instance string, more ...kgo.Opt) *member {

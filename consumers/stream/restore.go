@@ -188,14 +188,34 @@ func (s *session) bounds(ctx context.Context, tp TopicPartition) (partitionBound
 	return partitionBounds{start: start.Offset, end: end.Offset}, nil
 }
 
+// restoreSilence is how long a restore reads nothing before it says so. The barrier is there, so only an open transaction
+// or a broker that is away can be in the way.
+const restoreSilence = 10 * time.Second
+
+// restoreWaits says what a restore waits for.
+func (s *session) restoreWaits(ctx context.Context, t *task) {
+	tp := TopicPartition{Topic: s.r.cfg.Changelog, Partition: t.partition}
+	stable, err := kadm.NewClient(s.aux).ListCommittedOffsets(ctx, tp.Topic)
+	o, _ := stable.Lookup(tp.Topic, tp.Partition)
+	s.r.log.Warn("a restore waits for the end of its changelog", slog.String("topic", tp.Topic), slog.Int("partition", int(tp.Partition)),
+		slog.Int64("offset", t.store.Offset()), slog.Int64("stable_offset", o.Offset), slog.Any("error", errors.Join(err, o.Err)))
+}
+
 // replay applies batches until the barrier with the token comes.
 func (s *session) replay(ctx context.Context, t *task, reader *kgo.Client, token []byte) error {
 	remaining := s.r.metrics.restoring.WithLabelValues(strconv.Itoa(int(t.partition)))
 	changes := make([]Change, 0, s.r.cfg.RestoreBatch)
 	for {
-		fetches := reader.PollRecords(ctx, s.r.cfg.RestoreBatch)
+		poll, end := context.WithTimeout(ctx, restoreSilence)
+		fetches := reader.PollRecords(poll, s.r.cfg.RestoreBatch)
+		silent := poll.Err() != nil && fetches.NumRecords() == 0
+		end()
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if silent {
+			s.restoreWaits(ctx, t)
+			continue
 		}
 		var fault error
 		fetches.EachError(func(_ string, _ int32, err error) { fault = err })

@@ -140,10 +140,10 @@ func (r *Runtime) setProblem(text string, age time.Duration) {
 // Run joins the group and processes until ctx ends, which is no error: the transaction in hand is finished first.
 // A session that breaks (a fenced member, an unknown outcome, a broker that is away) is replaced after a capped
 // backoff; everything local is checked against the changelog again. Run returns an error for what a new session
-// cannot mend: a failing task or store, a wrong configuration, or being fenced again and again.
+// cannot mend: a failing task or store, a wrong configuration, or being fenced or stalled again and again.
 func (r *Runtime) Run(ctx context.Context) error {
 	backoff := r.cfg.BackoffMin
-	fenced := 0
+	fenced, stalled := 0, 0
 	for {
 		s := &session{r: r}
 		err := s.run(ctx)
@@ -154,8 +154,16 @@ func (r *Runtime) Run(ctx context.Context) error {
 		if isFatal(err) {
 			return err
 		}
-		if s.commits > 0 {
+		if s.commits.Load() > 0 {
 			backoff, fenced = r.cfg.BackoffMin, 0
+			if !errors.Is(err, ErrStalled) {
+				stalled = 0
+			}
+		}
+		if errors.Is(err, ErrStalled) {
+			if stalled++; stalled >= stalledMax {
+				return err
+			}
 		}
 		if errors.Is(err, ErrFenced) {
 			if fenced++; fenced >= r.cfg.FencedMax {

@@ -17,26 +17,29 @@ import (
 
 // session is one membership: from joining the group until something breaks it or the runtime stops.
 type session struct {
-	r        *Runtime
-	ctx      context.Context //nolint:containedctx // the life of the session; group callbacks get no useful context
-	cancel   context.CancelCauseFunc
-	kc       *kgo.GroupTransactSession
-	aux      *kgo.Client // barriers and raw requests, outside transactions
-	balancer *coBalancer
-	restores errgroup.Group
-	slots    chan struct{} // bounds restores at work
-	opened   chan struct{} // closed once kc is set: the group may call back before its constructor has returned
+	r      *Runtime
+	ctx    context.Context //nolint:containedctx // the life of the session; group callbacks get no useful context
+	cancel context.CancelCauseFunc
+	// producing outlives ctx by the time that the transaction in hand may take to end.
+	producing context.Context //nolint:containedctx // as ctx
+	kc        *kgo.GroupTransactSession
+	aux       *kgo.Client // barriers and raw requests, outside transactions
+	balancer  *coBalancer
+	restores  errgroup.Group
+	slots     chan struct{} // bounds restores at work
+	opened    chan struct{} // closed once kc is set: the group may call back before its constructor has returned
 
 	// flagged says that the transact session has seen a revoke or a loss since the last End. It would abort the next
 	// transaction for that, although it began after the rebalance; see settle.
 	flagged atomic.Bool
-	commits int
+	commits atomic.Int64
 	txn     transaction
 	faults  map[TopicPartition]int // unreadable fetches in a row, see unreadable
 	warned  time.Time
 	brakes  brakes
 	// unsure says that a connection was lost since the last mend: a broker may have been restarted.
-	unsure atomic.Bool
+	unsure  atomic.Bool
+	waiting atomic.Pointer[context.CancelFunc] // ends the poll between two transactions
 }
 
 // brakes let a waiting rebalance shorten the transaction in hand.
@@ -88,6 +91,10 @@ const endGrace = 2 * time.Second
 func (s *session) run(parent context.Context) (err error) {
 	s.ctx, s.cancel = context.WithCancelCause(parent)
 	defer s.cancel(nil)
+	var giveUp context.CancelFunc
+	s.producing, giveUp = context.WithCancel(context.WithoutCancel(parent))
+	defer giveUp()
+	defer context.AfterFunc(s.ctx, func() { time.AfterFunc(s.r.cfg.endTimeout(), giveUp) })() //nolint:contextcheck // the session's own context
 	s.slots = make(chan struct{}, s.r.cfg.RestoreWorkers)
 	s.opened = make(chan struct{})
 	s.faults = make(map[TopicPartition]int)
@@ -103,11 +110,12 @@ func (s *session) run(parent context.Context) (err error) {
 		return fatal(fmt.Errorf("making a transactional kafka client: %w", err))
 	}
 	close(s.opened)
-	var rounds sync.WaitGroup
-	rounds.Go(s.completeRounds)
+	var guards sync.WaitGroup
+	guards.Go(s.completeRounds)
+	guards.Go(s.watch)
 	err = s.loop() //nolint:contextcheck // the session's own context
 	s.cancel(err)
-	rounds.Wait()
+	guards.Wait()
 	s.kc.CloseAllowingRebalance()
 	closeErr := s.closeAll()
 	_ = s.restores.Wait() // restores report through fail
@@ -151,7 +159,7 @@ func (s *session) sessionOptions() []kgo.Opt {
 	// The client registers its metrics when it is made and removes them when it closes, so they are the session's.
 	opts = append(opts, kgo.WithHooks(kprom.NewMetrics("earworm_kafka",
 		kprom.Registerer(s.r.kafka), kprom.FetchAndProduceDetail(kprom.ByTopic, kprom.Records, kprom.UncompressedBytes)),
-		connections{lost: func() { s.unsure.Store(true) }}))
+		connections{lost: s.lostConnection}))
 	return append(opts,
 		kgo.ConsumerGroup(c.Group()),
 		kgo.InstanceID(c.InstanceID),
@@ -237,20 +245,31 @@ func (s *session) loop() error {
 	return nil //nolint:nilerr // the end of the session's context is no error here: run asks for its cause
 }
 
-// idleLook bounds how long a poll waits, and so how long it takes an idle session to see that it is unsure: others may wait
-// for the end of its last transaction.
-const idleLook = 2 * time.Second
-
+// poll waits for records, or until the session becomes unsure: others may wait for the end of its last transaction, and
+// the next record may never come.
 func (s *session) poll() kgo.Fetches {
-	ctx, cancel := context.WithTimeout(s.ctx, idleLook)
+	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
+	s.waiting.Store(&cancel)
+	defer s.waiting.Store(nil)
+	if s.unsure.Load() {
+		cancel() // it became so before there was anything to cancel
+	}
 	return s.kc.PollRecords(ctx, s.r.cfg.PollRecordsMax)
+}
+
+// lostConnection makes the session unsure and wakes it up.
+func (s *session) lostConnection() {
+	s.unsure.Store(true)
+	if cancel := s.waiting.Load(); cancel != nil {
+		(*cancel)()
+	}
 }
 
 // mendAll calls mend until the brokers have answered. Only ErrHanging ends the session, and the end of its context.
 func (s *session) mendAll() error {
 	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-		ctx, cancel := context.WithTimeout(s.ctx, s.r.cfg.TransactionTimeout+5*time.Second)
+		ctx, cancel := context.WithTimeout(s.ctx, s.r.cfg.endTimeout())
 		err := s.mend(ctx)
 		cancel()
 		if err == nil || errors.Is(err, ErrHanging) {
@@ -283,7 +302,11 @@ func (s *session) settle(fetches kgo.Fetches) error {
 	if fetches.NumRecords() == 0 && len(skips) == 0 {
 		return nil
 	}
-	s.r.gate <- struct{}{}
+	select {
+	case s.r.gate <- struct{}{}:
+	case <-s.ctx.Done():
+		return nil
+	}
 	defer func() { <-s.r.gate }()
 	defer s.brakes.release()
 	return s.transact(fetches, skips)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -76,7 +75,7 @@ func (x *transaction) behind() bool {
 // store misses effects that the changelog has, and the next start reads them from there.
 func (s *session) finish(cause error) error {
 	// Shutting down must not break off the end of a transaction, but a dead broker must not hold it for ever either.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), s.r.cfg.TransactionTimeout+5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), s.r.cfg.endTimeout())
 	defer cancel()
 	s.brakes.set(nil, cancel)
 	if cause == nil && !s.txn.abort {
@@ -164,7 +163,7 @@ func (s *session) abandon(inFlight bool) {
 
 // committed brings the effects into the stores, then into the counters.
 func (s *session) committed() error {
-	s.commits++
+	s.commits.Add(1)
 	s.r.metrics.commits.Inc()
 	if !s.r.cfg.localFirst {
 		if err := s.each(s.txn.tasks, (*task).apply); err != nil {

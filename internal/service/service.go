@@ -279,7 +279,7 @@ func (s *Service) runRoles(ctx context.Context) error {
 func temporary(c run.Component) run.Component {
 	return run.Func(func(ctx context.Context) error {
 		err := c.Run(ctx)
-		if errors.Is(err, stream.ErrFenced) || errors.Is(err, stream.ErrUnknownOutcome) {
+		if errors.Is(err, stream.ErrFenced) || errors.Is(err, stream.ErrUnknownOutcome) || errors.Is(err, stream.ErrStalled) {
 			return run.WithCode(run.CodeTemporary, err)
 		}
 		return err
