@@ -46,7 +46,7 @@ type Config struct {
 	// CommitInterval bounds the age of a transaction while the role keeps up. Default 200 ms; it is the floor of the
 	// output latency.
 	CommitInterval time.Duration
-	// CommitIntervalMax bounds it while the role is behind. Default twelve times CommitInterval, at most a third of
+	// CommitIntervalMax bounds it while the role is behind. Default five times CommitInterval, at most a third of
 	// TransactionTimeout.
 	CommitIntervalMax time.Duration
 	// TransactionTimeout is the broker's bound on a transaction; below SessionTimeout. Default 10 s.
@@ -57,7 +57,7 @@ type Config struct {
 	RebalanceTimeout time.Duration
 	// HeartbeatInterval is the group's. Default 3 s.
 	HeartbeatInterval time.Duration
-	// BufferBytesMax ends a transaction early when its changes and outputs are larger. Default 128 MiB.
+	// BufferBytesMax ends a transaction early when its changes and outputs are larger. Default 64 MiB.
 	BufferBytesMax int
 	// PollRecordsMax bounds the records of one poll. Default 20,000.
 	PollRecordsMax int
@@ -107,13 +107,13 @@ func (c Config) withDefaults() Config {
 	}
 	setDuration(&c.CommitInterval, 200*time.Millisecond)
 	setDuration(&c.TransactionTimeout, 10*time.Second)
-	setDuration(&c.CommitIntervalMax, max(c.CommitInterval, min(12*c.CommitInterval, c.TransactionTimeout/3)))
+	setDuration(&c.CommitIntervalMax, max(c.CommitInterval, min(5*c.CommitInterval, c.TransactionTimeout/3)))
 	setDuration(&c.SessionTimeout, 15*time.Second)
 	setDuration(&c.RebalanceTimeout, 30*time.Second)
 	setDuration(&c.HeartbeatInterval, 3*time.Second)
 	setDuration(&c.BackoffMin, 200*time.Millisecond)
 	setDuration(&c.BackoffMax, 15*time.Second)
-	setInt(&c.BufferBytesMax, 128<<20)
+	setInt(&c.BufferBytesMax, 64<<20)
 	setInt(&c.PollRecordsMax, 20_000)
 	setInt(&c.Workers, DefaultWorkers)
 	setInt(&c.RestoreWorkers, 3)
