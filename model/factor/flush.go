@@ -26,9 +26,15 @@ func (l *Learner) sync(n int32) {
 	open := l.openLocked(s, &c.rows[at])
 	slab := c.vector(at, l.params.Dim)
 	exchange(value, base, open.vector, slab)
-	open.bias += s.bias - s.baseBias
-	c.biases[at] += s.bias - s.baseBias
-	s.bias, s.baseBias = c.biases[at], c.biases[at]
+	if !bound(slab, l.params.NormMax) { // what each learner moved is within bounds, what all moved need not be
+		axpy(-1, value, open.vector)
+		axpy(1, slab, open.vector)
+		copy(value, slab)
+		copy(base, slab)
+	}
+	bias := clip(c.biases[at]+s.bias-s.baseBias, l.params.BiasMax)
+	open.bias += bias - c.biases[at]
+	c.biases[at], s.bias, s.baseBias = bias, bias, bias
 }
 
 // openLocked returns the open change of this learner on a row. The slot keeps it: a row that everybody trains has dozens, and nobody but

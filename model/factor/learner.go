@@ -115,7 +115,6 @@ func (l *Learner) FirstListen(user []float32, song Index, weight float32, histor
 			l.positive(user, l.slotOf(other), 1, l.params.ReplayWeight)
 		}
 	}
-	bound(user, l.params.NormMax)
 	return step
 }
 
@@ -135,7 +134,8 @@ func (l *Learner) replays(n int) int {
 	return min(m, l.params.Replays, n)
 }
 
-// positive trains one positive and its negatives, and then moves the listener by the sum of their gradients. share scales all of them.
+// positive trains one positive and its negatives, and then moves the listener, within bounds, by the sum of their gradients. share scales
+// all of them.
 func (l *Learner) positive(user []float32, song int32, weight, share float32) Step {
 	clear(l.gradient)
 	step := l.pull(user, song, 1, weight*share)
@@ -153,6 +153,7 @@ func (l *Learner) positive(user []float32, song int32, weight, share float32) St
 		step.Loss += negative / float32(l.params.Negatives)
 	}
 	decayAxpy(1-l.params.UserStep*l.params.Regularisation, l.params.UserStep, l.gradient, user)
+	bound(user, l.params.NormMax) // here and not after the replays: with the largest steps listener and songs would drive each other
 	return step
 }
 

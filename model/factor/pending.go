@@ -109,6 +109,8 @@ func (t *Table) withdraw(i Index, partition int32, committed int64) {
 		*link = p.next
 		t.changes.Put(p)
 	}
+	bound(vector, t.params.NormMax) // what was taken back may have been what kept the others within bounds
+	c.biases[at] = clip(c.biases[at], t.params.BiasMax)
 }
 
 // Pending returns the number of changes of a row that wait for their acknowledgement.
