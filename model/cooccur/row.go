@@ -13,6 +13,10 @@ type Edge struct {
 	Weight float32
 }
 
+// CountMax bounds every count of a row. It is far beyond what can be counted, and small enough for a likeness to be a number: a
+// count that was told wrong must fade like any other.
+const CountMax = 1e18
+
 // Row holds the counts of one song in the hands of its single writer. The zero Row has none.
 type Row struct {
 	At         int64   // Unix ms at which all counts are valid
@@ -25,11 +29,11 @@ type Row struct {
 func (r *Row) Add(p Params, at int64, listeners float32, edges []Edge) {
 	share := r.advance(p.HalfLife, at)
 	if listeners > 0 && finite(listeners) {
-		r.Listeners += listeners * share
+		r.Listeners = min(r.Listeners+listeners*share, CountMax)
 	}
 	for _, e := range edges {
 		if e.Weight > 0 && finite(e.Weight) {
-			r.count(p.Neighbours, e.Song, e.Weight*share)
+			r.count(p.Neighbours, e.Song, min(e.Weight*share, CountMax))
 		}
 	}
 }
@@ -39,7 +43,7 @@ func (r *Row) advance(h decay.HalfLife, at int64) float32 {
 	if r.At == 0 {
 		r.At = at
 	}
-	fade := float32(math.Exp2(-math.Abs(float64(at-r.At)) * 1e6 / float64(h)))
+	fade := float32(math.Exp2(-math.Abs(float64(at)-float64(r.At)) * 1e6 / float64(h)))
 	if at <= r.At {
 		return fade
 	}
@@ -59,7 +63,7 @@ func (r *Row) count(limit int, song factor.Key, weight float32) {
 	for i := range r.Neighbours {
 		n := &r.Neighbours[i]
 		if n.Song == song {
-			n.Weight += weight
+			n.Weight = min(n.Weight+weight, CountMax)
 			return
 		}
 		if n.Weight < r.Neighbours[weakest].Weight {
@@ -72,7 +76,7 @@ func (r *Row) count(limit int, song factor.Key, weight float32) {
 	}
 	n := &r.Neighbours[weakest]
 	if total := n.Weight + weight; r.draw(song)*total < weight {
-		*n = Edge{Song: song, Weight: total}
+		*n = Edge{Song: song, Weight: min(total, CountMax)}
 	}
 }
 

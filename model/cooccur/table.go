@@ -70,7 +70,7 @@ func (t *Table) Norm(song factor.Index, at int64) float32 {
 }
 
 func (t *Table) fade(r *published, at int64) float64 {
-	return math.Exp2(-float64(max(at-r.At, 0)) * 1e6 / float64(t.params.HalfLife))
+	return math.Exp2(-max(float64(at)-float64(r.At), 0) * 1e6 / float64(t.params.HalfLife))
 }
 
 // Each calls fn for the neighbours of a song with n_ij, the pairs of both at an instant.
