@@ -94,14 +94,20 @@ func (b *Blend) Learn(p LearnParams, rows []float32, chosen []int) bool {
 		before := float64(b.N[f])
 		after := before + d*d
 		sigma := (math.Sqrt(after) - math.Sqrt(before)) / p.Rate
-		b.Z[f] += float32(d - sigma*float64(b.delta(p, f)))
-		b.N[f] = float32(after)
+		b.Z[f] = saturated(b.Z[f] + float32(d-sigma*float64(b.delta(p, f))))
+		b.N[f] = saturated(float32(after))
 	}
 	return true
 }
 
 // gradientMax bounds a gradient: features are standardised, so that only a list that is all but certain and wrong comes near.
 const gradientMax = 50
+
+// sumMax bounds both sums of a Blend, far beyond what a century of lists adds up to: a sum that was told wrong leaves scores that are
+// numbers.
+const sumMax = 1e12
+
+func saturated(sum float32) float32 { return min(max(sum, -sumMax), sumMax) }
 
 func score(w *[Features]float32, row []float32) float32 {
 	row = row[:Features]
@@ -142,11 +148,12 @@ func (b *Blend) Minus(base *Blend) Blend {
 }
 
 // Add adds what was learnt elsewhere. Sums that would not be numbers, or less than no evidence, are left as they are.
+// No sum is greater than 10¹².
 func (b *Blend) Add(d *Blend) {
 	for f := range d.Z {
 		z, n := b.Z[f]+d.Z[f], b.N[f]+d.N[f]
 		if z-z == 0 && n-n == 0 && n >= 0 {
-			b.Z[f], b.N[f] = z, n
+			b.Z[f], b.N[f] = saturated(z), saturated(n)
 		}
 	}
 }

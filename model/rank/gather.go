@@ -198,6 +198,9 @@ func (r *Ranker) affinities(s *scratch, v *view, l *Listener, at int64) {
 	for _, x := range s.genres {
 		total += float64(x)
 	}
+	if !(total > 0) { // all of it is so old that nothing is left
+		clear(s.genres)
+	}
 	for g := range s.genres {
 		s.genres[g] /= float32(total)
 	}
