@@ -149,3 +149,21 @@ func oddCatalogue(rt *rapid.T) (*factor.Table, *cooccur.Table, []factor.Index) {
 	}
 	return table, near, songs
 }
+
+// TestGenresOfLongAgo: what is left of a listen after decades is nothing, and so are the listener's shares of its genres.
+func TestGenresOfLongAgo(t *testing.T) {
+	s := newShelf(40)
+	for i, song := range s.songs {
+		s.table.Describe(song, factor.Meta{Artist: "artist", Genres: []string{fmt.Sprint("genre", i%2)}})
+	}
+	l := rank.Listener{Vector: s.vector(1), History: []rank.Heard{{Song: s.songs[0], Value: 1, At: now - 30*52*week, Plays: 1}}}
+	candidates := newRanker(s.table, everything()).Candidates(nil, l, now)
+	if len(candidates) != 39 {
+		t.Fatalf("%d candidates, want 39", len(candidates))
+	}
+	for _, c := range candidates {
+		if !number(c.Score) {
+			t.Fatalf("%+v", c)
+		}
+	}
+}
