@@ -238,6 +238,23 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
+// TestRecallIsShownBySegment: an instance that has seen nobody of a segment reports no number, which must not hide the others'.
+func TestRecallIsShownBySegment(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("grafana/dashboards/earworm.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"avg by (history) (earworm_listener_prequential_recall_at_30_by_history >= 0)",
+		"avg by (song_age) (earworm_listener_prequential_recall_at_30_by_song_age >= 0)",
+	} {
+		if !strings.Contains(string(text), `"expr": "`+want+`"`) {
+			t.Errorf("no panel asks for %s", want)
+		}
+	}
+}
+
 // TestMetricsAreSeen keeps the test above able to fail.
 func TestMetricsAreSeen(t *testing.T) {
 	t.Parallel()

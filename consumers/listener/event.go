@@ -10,7 +10,6 @@ import (
 	"earworm/model/decay"
 	"earworm/model/engagement"
 	"earworm/model/factor"
-	"earworm/model/rank"
 	"earworm/model/trend"
 	"earworm/schemas"
 	"earworm/state"
@@ -18,9 +17,6 @@ import (
 
 // skipHalfLife is the decay of the counters behind a listener's usual skip rate.
 const skipHalfLife = decay.HalfLife(7 * 24 * time.Hour)
-
-// prequentialSongs is how many songs of the catalogue there are to each first listen between two that are ranked.
-const prequentialSongs = 16
 
 // explicitWeight is how much a like, dislike or addition counts in learning beside a full listen.
 const explicitWeight = 2
@@ -274,23 +270,6 @@ func (t *Task) learn(p *person, h *heard, song factor.Index, e *schemas.Event, v
 	h.Flags |= state.FlagTrained
 	t.pair(p, song, e.At)
 	p.trained = append(p.trained, song)
-}
-
-// prequential ranks a sample of first listens before they are learnt: would the listener have got the song among 30?
-//
-// A ranking looks at every song, about 200 ns each, and learning one first listen takes a few µs: the larger the catalogue, the
-// smaller the sample, so that the measure stays a small part of what it measures.
-func (t *Task) prequential(p *person, song factor.Index, now int64) {
-	t.firsts++
-	if t.firsts < max(t.cfg.PrequentialEvery, t.table.Songs()/prequentialSongs) || len(p.trained) == 0 {
-		return
-	}
-	t.firsts = 0
-	l := t.profileOf(p, now)
-	l.History = slices.DeleteFunc(l.History, func(h rank.Heard) bool { return h.Song == song }) // it is this very listen
-	if place := t.ranker.Rank(l, song, now); place > 0 {
-		t.metrics.prequential(place <= t.cfg.Playlist.Length)
-	}
 }
 
 // applyWithoutSong handles events about no song: opened playlists, surveys, onboarding answers, bans of artists.

@@ -22,6 +22,8 @@ type Metrics struct {
 
 	mu           sync.Mutex
 	loss, recall sliding
+	byHistory    [len(historyNames)]sliding
+	byAge        [len(ageNames)]sliding
 }
 
 // sliding is an exponentially faded mean.
@@ -59,19 +61,32 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 			Buckets: []float64{1, 2, 3, 4, 5},
 		}),
 	}
-	gauge := func(name, help string, s *sliding) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help)), func() float64 {
+	gauge := func(name, help string, labels prometheus.Labels, s *sliding) prometheus.Collector {
+		o := prometheus.GaugeOpts(options(name, help))
+		o.ConstLabels = labels
+		return prometheus.NewGaugeFunc(o, func() float64 {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			return s.mean()
 		})
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{
+	collectors := []prometheus.Collector{
 		m.unidentified, m.updates, m.erased, m.opened, m.steps, m.examples, m.studied, m.playlists, m.ratings,
-		gauge("loss", "Sliding mean squared error of the learner.", &m.loss),
-		gauge("prequential_recall_at_30", "Sliding share of first listens that were among the 30 best before they were learnt.", &m.recall),
-	} {
+		gauge("loss", "Sliding mean squared error of the learner.", nil, &m.loss),
+		gauge("prequential_recall_at_30", "Sliding share of first listens that were among the 30 best before they were learnt.", nil, &m.recall),
+	}
+	for n, name := range historyNames {
+		collectors = append(collectors, gauge("prequential_recall_at_30_by_history",
+			"The same by what the listener knew: new is at most 3 songs, growing at most 20, settled more.",
+			prometheus.Labels{"history": name}, &m.byHistory[n]))
+	}
+	for n, name := range ageNames {
+		collectors = append(collectors, gauge("prequential_recall_at_30_by_song_age",
+			"The same by the time since the song's release, or else since it was first heard.",
+			prometheus.Labels{"song_age": name}, &m.byAge[n]))
+	}
+	for _, c := range collectors {
 		errs = append(errs, reg.Register(c))
 	}
 	for _, outcome := range []string{outcomeReady, reasonInactive, reasonNoSongs} {
@@ -97,13 +112,15 @@ func (m *Metrics) step(s factor.Step) {
 	m.loss.add(float64(s.Loss))
 }
 
-func (m *Metrics) prequential(hit bool) {
+func (m *Metrics) prequential(r ranked) {
 	m.examples.Inc()
 	v := 0.
-	if hit {
+	if r.hit {
 		v = 1
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.recall.add(v)
+	m.byHistory[r.history].add(v)
+	m.byAge[r.age].add(v)
 }
