@@ -61,6 +61,7 @@ func newBacktestCommand(a *app) *cobra.Command {
 	f.StringSliceVar(&o.options.Models, "models", nil, "models to measure, name[:parameter=value]...; default: all")
 	f.Uint64Var(&o.options.Seed, "seed", 1, "seed of everything that is left to chance")
 	f.IntVar(&o.options.Shards, "shards", 1, "listener shards, and song shards, of the production model")
+	f.IntVar(&o.options.Late, "late", 0, "transactions by which rows of songs come late to the listener shards")
 	f.StringVar(&o.report, "report", "", "write the figures to this file, as JSON")
 	f.StringVar(&o.plot, "plot", "", "draw the figures into this folder, as SVG and PNG")
 	f.StringVar(&o.lists, "lists", "", "write the lists of one model to this file, CSV: freeze,user,rank,item")

@@ -24,12 +24,16 @@ type Options struct {
 	Sample int
 	// CeilingSample is how many listeners of a week the ceiling of a simulated world is measured on. Default 200.
 	CeilingSample int
-	// DailySample is how many listeners of a day are measured prequentially. Default 200.
+	// DailySample is how many listeners of a day are measured prequentially. Default 200, or a seventh of Sample where there is one: the
+	// days of a week cost what its Monday does.
 	DailySample int
 	// Seed decides everything models leave to chance.
 	Seed uint64
 	// Shards is the number of listener shards and of song shards the production model runs with. Default 1.
 	Shards int
+	// Late is how many transactions the rows of songs come late to the listener shards of the production model. Default 0: with the
+	// second transaction after the one that changed them.
+	Late int
 	// Production makes the model that Models calls earworm; nil: there is none.
 	Production Production
 	// Progress, if set, is told how many of total units of work are done.
@@ -54,6 +58,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.DailySample == 0 {
 		o.DailySample = 200
+		if o.Sample > 0 {
+			o.DailySample = max(o.Sample/7, 1)
+		}
 	}
 	if o.Shards == 0 {
 		o.Shards = 1
@@ -76,6 +83,7 @@ func (o Options) Validate() error {
 	bad(o.TuneWeeks < 0, "tune weeks %d is negative", o.TuneWeeks)
 	bad(o.OnTuneWeeks && o.TuneWeeks == 0, "there are no tune weeks to measure")
 	bad(o.MinUsers < 0 || o.MinHistory < 0 || o.CeilingSample < 0 || o.Sample < 0 || o.DailySample < 0, "a minimum or a sample is negative")
+	bad(o.Late < 0 || o.Late > 1<<20, "late %d is not in 0..1048576", o.Late)
 	bad(o.Shards < 0 || o.Shards > 1024, "shards %d is not in 0..1024", o.Shards)
 	return errors.Join(errs...)
 }

@@ -61,6 +61,15 @@ func (d *Dataset) days(weeks []*week, o Options) []*day {
 	return days
 }
 
+// lists is how many lists all days ask for.
+func (p *prequential) lists() int64 {
+	n := 0
+	for _, today := range p.days {
+		n += len(today.people)
+	}
+	return int64(n)
+}
+
 // due tells whether a day has begun that has not been tested.
 func (p *prequential) due(at int64) bool {
 	return p.next < len(p.days) && p.days[p.next].at.UnixMilli() <= at
@@ -84,6 +93,7 @@ func (p *prequential) before(at int64, h *harness, m Live) error {
 				}
 			}
 		}
+		h.progress(int64(len(today.people)))
 	}
 	return nil
 }

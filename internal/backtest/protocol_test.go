@@ -6,8 +6,10 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,6 +107,11 @@ func TestByHand(t *testing.T) {
 	near(t, "recall of young songs", m.ByAge["under_7_days"].Recall, 2./3)
 	near(t, "recall of the one with one item", m.ByHistory["0-3"].Recall, 1)
 	near(t, "recall of the one with five", m.ByHistory["4-20"].Recall, 2./3)
+	week := m.ByWeek[0] // the only one
+	if week.Recall != m.Recall || week.NDCG != m.NDCG || week.HitRate != m.HitRate || *week.Gini != *m.Gini ||
+		!reflect.DeepEqual(week.ByAge, m.ByAge) || !reflect.DeepEqual(week.ByHistory, m.ByHistory) || !reflect.DeepEqual(week.ByMainstream, m.ByMainstream) {
+		t.Errorf("the only week is %+v, all of them %+v", week, m)
+	}
 	if m.Wasted != 2 || len(m.ByAge) != 1 || len(m.ByHistory) != 2 || m.ByHistory["0-3"].People != 1 {
 		t.Errorf("%d slots wasted, %v, %v", m.Wasted, m.ByAge, m.ByHistory)
 	}
@@ -303,6 +310,7 @@ type foresight struct {
 	after, today time.Time
 	ahead        int
 	refreshed    int
+	asked        func(listener int32)
 }
 
 func (f *foresight) Learn(e *backtest.Event) error {
@@ -320,8 +328,40 @@ func (f *foresight) Refresh(at time.Time) error {
 }
 
 func (f *foresight) Rank(listener int32, dst []int32) []int32 {
+	if f.asked != nil && !f.today.IsZero() {
+		f.asked(listener)
+	}
 	day := f.today.AddDate(0, 0, f.ahead)
 	return append(dst, f.data.Found(listener, day, day.AddDate(0, 0, 1))...)
+}
+
+// TestPrequentialSample: the days of a week are measured on as many people as its Monday.
+func TestPrequentialSample(t *testing.T) {
+	t.Parallel()
+	d := checkerboard(t)
+	asked := func(sample int) (weekly, daily int) {
+		f := &foresight{script: &script{data: d}}
+		var people sync.Map
+		f.asked = func(listener int32) { people.Store([2]int64{f.today.Unix(), int64(listener)}, f.refreshed) }
+		report, err := backtest.Run(t.Context(), d, backtest.Options{
+			Models: []string{backtest.ProductionName}, Sample: sample,
+			Production: func(*backtest.Dataset, backtest.Options) (backtest.Model, error) { return f, nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		people.Range(func(_, _ any) bool {
+			daily++
+			return true
+		})
+		return report.People / report.Weeks, daily / f.refreshed
+	}
+	if weekly, daily := asked(14); weekly != 14 || daily < 1 || daily > 4 {
+		t.Errorf("%d people a week and %d a day, want 14 and about 2", weekly, daily)
+	}
+	if _, daily := asked(0); daily < 10 {
+		t.Errorf("%d people a day without a sample", daily)
+	}
 }
 
 // TestPrequential: every find of a day is tested against the list made at its beginning.

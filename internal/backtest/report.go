@@ -90,8 +90,14 @@ type WeekReport struct {
 	NDCG       float64   `json:"ndcg_at_30"`
 	NDCGSE     float64   `json:"ndcg_at_30_se"`
 	HitRate    float64   `json:"hit_rate"`
+	HitRateSE  float64   `json:"hit_rate_se"`
 	Coverage   float64   `json:"coverage"`
 	Percentile float64   `json:"popularity_percentile"`
+	// Gini is null where no artists are known.
+	Gini         *float64                 `json:"artist_gini"`
+	ByAge        map[string]SegmentReport `json:"by_song_age"`
+	ByHistory    map[string]SegmentReport `json:"by_history"`
+	ByMainstream map[string]SegmentReport `json:"by_mainstream"`
 }
 
 // Ceiling is what the truth scored.
@@ -108,9 +114,7 @@ func summarise(weeks []*week, results []*measured) *ModelReport {
 	r.Recall, r.RecallSE, _ = over(results, func(m *measured) *mean { return &m.recall })
 	r.NDCG, r.NDCGSE, _ = over(results, func(m *measured) *mean { return &m.ndcg })
 	r.HitRate, r.HitRateSE, _ = over(results, func(m *measured) *mean { return &m.hit })
-	r.ByAge = segments(ageNames, results, func(m *measured, s int) *mean { return &m.byAge[s] })
-	r.ByHistory = segments(historyNames, results, func(m *measured, s int) *mean { return &m.byHistory[s] })
-	r.ByMainstream = segments(mainstreamNames, results, func(m *measured, s int) *mean { return &m.byMainstream[s] })
+	r.ByAge, r.ByHistory, r.ByMainstream = parts(results)
 	var coverage, percentile, artists mean
 	for i, m := range results {
 		coverage.add(m.coverage)
@@ -121,10 +125,7 @@ func summarise(weeks []*week, results []*measured) *ModelReport {
 			artists.add(m.gini)
 		}
 		r.Wasted += m.wasted
-		r.ByWeek = append(r.ByWeek, WeekReport{
-			Freeze: weeks[i].at, People: int(m.recall.n), Recall: m.recall.value(), RecallSE: finite(math.Sqrt(m.recall.variance())),
-			NDCG: m.ndcg.value(), NDCGSE: finite(math.Sqrt(m.ndcg.variance())), HitRate: m.hit.value(), Coverage: m.coverage, Percentile: finite(m.percentile),
-		})
+		r.ByWeek = append(r.ByWeek, reportOf(weeks[i], m))
 	}
 	r.Coverage, r.Percentile = coverage.value(), finite(percentile.value())
 	if artists.n > 0 {
@@ -132,6 +133,27 @@ func summarise(weeks []*week, results []*measured) *ModelReport {
 		r.Gini = &g
 	}
 	return r
+}
+
+// reportOf is one week by itself.
+func reportOf(w *week, m *measured) WeekReport {
+	r := WeekReport{
+		Freeze: w.at, People: int(m.recall.n), Recall: m.recall.value(), RecallSE: finite(math.Sqrt(m.recall.variance())),
+		NDCG: m.ndcg.value(), NDCGSE: finite(math.Sqrt(m.ndcg.variance())), HitRate: m.hit.value(), HitRateSE: finite(math.Sqrt(m.hit.variance())),
+		Coverage: m.coverage, Percentile: finite(m.percentile),
+	}
+	if !math.IsNaN(m.gini) {
+		r.Gini = &m.gini
+	}
+	r.ByAge, r.ByHistory, r.ByMainstream = parts([]*measured{m})
+	return r
+}
+
+// parts are the recalls of all segments.
+func parts(results []*measured) (age, history, mainstream map[string]SegmentReport) {
+	return segments(ageNames, results, func(m *measured, s int) *mean { return &m.byAge[s] }),
+		segments(historyNames, results, func(m *measured, s int) *mean { return &m.byHistory[s] }),
+		segments(mainstreamNames, results, func(m *measured, s int) *mean { return &m.byMainstream[s] })
 }
 
 // over is the mean of the means of all weeks that have any, its standard error √Σσ²/W, and the number of values.

@@ -102,6 +102,9 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	next, learnt, lists := 0, 0, 0
 	live, _ := m.(Live)
 	daily := prequential{days: h.days}
+	if live != nil {
+		h.total += daily.lists()
+	}
 	freeze := func() error {
 		w := h.weeks[next]
 		learn += clock.lap()

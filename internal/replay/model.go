@@ -29,13 +29,13 @@ type Model struct {
 	place map[factor.Key]int32
 }
 
-var _ backtest.Model = (*Model)(nil)
+var _ backtest.Live = (*Model)(nil)
 
 // NewModel returns the production model with its default settings.
 func NewModel(d *backtest.Dataset, o backtest.Options) (backtest.Model, error) {
 	l, s := listener.Default(), song.Default()
 	l.Seed = o.Seed
-	c, err := New(Config{Listener: l, Song: s, Shards: o.Shards})
+	c, err := New(Config{Listener: l, Song: s, Shards: o.Shards, Late: o.Late})
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +142,13 @@ func (m *Model) Freeze(at time.Time) error {
 		}
 	}
 	return m.cluster.Settle()
+}
+
+// Refresh says for when Rank ranks. It settles nothing: between two events a process has the rows of earlier transactions, too, and a
+// measure must not change what is learnt.
+func (m *Model) Refresh(at time.Time) error {
+	m.frozen = at.UnixMilli()
+	return nil
 }
 
 // Rank ranks as the emitter does, without the rules of a playlist.

@@ -164,14 +164,55 @@ func TestPlaylistsOfAReplay(t *testing.T) {
 	}
 }
 
+// weekly hides that a model can rank at any time.
+type weekly struct{ backtest.Model }
+
+// The production model is measured by the day, too, and learns the same as if it were not.
+func TestTheMeasureByTheDayChangesNothing(t *testing.T) {
+	lists := func(production backtest.Production) (*backtest.ModelReport, []string) {
+		var out []string
+		report, err := backtest.Run(t.Context(), twoCamps(t, 4), backtest.Options{
+			Models: []string{backtest.ProductionName}, Production: production,
+			List: func(_ string, freeze time.Time, listener int32, items []int32) error {
+				out = append(out, fmt.Sprint(freeze.Unix(), listener, items))
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report.Models[backtest.ProductionName], out
+	}
+	measured, one := lists(replay.NewModel)
+	plain, two := lists(func(d *backtest.Dataset, o backtest.Options) (backtest.Model, error) {
+		m, err := replay.NewModel(d, o)
+		return weekly{m}, err
+	})
+	if plain.Prequential != nil || !slices.Equal(one, two) {
+		t.Error("the weekly lists depend on whether days are measured")
+	}
+	// Lists of 30 of the listener's camp's 150 songs, less than a third of which they know.
+	if p := measured.Prequential; p == nil || *p < .2 || *p > .6 {
+		t.Errorf("prequential recall %v", p)
+	}
+}
+
 // What distribution costs is measured in docs/benchmarks/quality.md; here it must not break.
 func TestShardsLearnFromEachOther(t *testing.T) {
-	recall := func(shards int) float64 {
-		report, _ := run(t, twoCamps(t, 3), backtest.Options{Models: []string{backtest.ProductionName}, Shards: shards})
+	recall := func(shards, late int) float64 {
+		report, _ := run(t, twoCamps(t, 3), backtest.Options{Models: []string{backtest.ProductionName}, Shards: shards, Late: late})
 		return report.Models[backtest.ProductionName].Recall
 	}
-	if one, eight := recall(1), recall(8); eight < .8*one {
+	one := recall(1, 0)
+	if eight := recall(8, 0); eight < .8*one {
 		t.Errorf("recall with eight shards is %.3f, with one %.3f", eight, one)
+	}
+	late := recall(8, 24)
+	if late < .8*one {
+		t.Errorf("recall with eight shards that are a day late is %.3f, with one %.3f", late, one)
+	}
+	if late == recall(8, 0) {
+		t.Error("being late changes nothing")
 	}
 }
 
