@@ -19,9 +19,9 @@ func fieldsOf(t reflect.Type, names map[string]bool) {
 		if t == reflect.TypeFor[time.Time]() {
 			return
 		}
-		for i := range t.NumField() {
-			names[t.Field(i).Tag.Get("json")] = true
-			fieldsOf(t.Field(i).Type, names)
+		for field := range t.Fields() {
+			names[field.Tag.Get("json")] = true
+			fieldsOf(field.Type, names)
 		}
 	}
 }

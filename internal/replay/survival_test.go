@@ -54,9 +54,16 @@ func newOrdeal(rt *rapid.T) *ordeal {
 // kinds are those of a pattern that is told again and again: the same word, opposite words in turn, everything.
 func kinds() [][]schemas.Kind {
 	return [][]schemas.Kind{
-		{schemas.KindPlay}, {schemas.KindSkip}, {schemas.KindLike}, {schemas.KindDislike}, {schemas.KindUnlike},
-		{schemas.KindLike, schemas.KindDislike}, {schemas.KindLike, schemas.KindUnlike}, {schemas.KindBan, schemas.KindPlay, schemas.KindShare},
-		{schemas.KindPlay, schemas.KindErase, schemas.KindPlay}, {schemas.KindOnboarding, schemas.KindSurvey, schemas.KindPlaylistAdd, schemas.KindPlaylistOpen},
+		{schemas.KindPlay},
+		{schemas.KindSkip},
+		{schemas.KindLike},
+		{schemas.KindDislike},
+		{schemas.KindUnlike},
+		{schemas.KindLike, schemas.KindDislike},
+		{schemas.KindLike, schemas.KindUnlike},
+		{schemas.KindBan, schemas.KindPlay, schemas.KindShare},
+		{schemas.KindPlay, schemas.KindErase, schemas.KindPlay},
+		{schemas.KindOnboarding, schemas.KindSurvey, schemas.KindPlaylistAdd, schemas.KindPlaylistOpen},
 	}
 }
 
@@ -143,7 +150,7 @@ func (f *ordeal) check(rt *rapid.T) {
 	}
 	vector := make([]float32, p.Dim)
 	for _, s := range f.cluster.shards {
-		for i := range factor.Index(s.table.Rows() + 1) { //nolint:gosec // a few
+		for i := range factor.Index(s.table.Rows() + 1) {
 			bias := s.table.Vector(i, vector)
 			within("row "+s.table.ID(i), vector, bias)
 			popular := s.table.Stats(i).Popularity

@@ -3,6 +3,7 @@ package factor
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -48,7 +49,7 @@ func newFleet(rt *rapid.T) *fleet {
 	}
 	for n := range rapid.IntRange(1, 4).Draw(rt, "listeners") {
 		user := make([]float32, p.Dim)
-		InitRow(p, KeyOf(KindListener, fmt.Sprint(n)), user)
+		InitRow(p, KeyOf(KindListener, strconv.Itoa(n)), user)
 		f.users = append(f.users, user)
 	}
 	for n := range rapid.IntRange(1, 3).Draw(rt, "learners") {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -127,7 +128,7 @@ func oddCatalogue(rt *rapid.T) (*factor.Table, *cooccur.Table, []factor.Index) {
 	count := rapid.SampledFrom([]float64{0, 1, 1, 100, 4e9})
 	listened := rapid.SampledFrom([]int64{now - 60*52*week, now - week, now - 1000, now + week})
 	for n := range rapid.IntRange(1, 20).Draw(rt, "songs") {
-		id := fmt.Sprint(n)
+		id := strconv.Itoa(n)
 		songs = append(songs, table.Song(id))
 		table.Describe(songs[n], rapid.SampledFrom([]factor.Meta{
 			{}, {Title: "t", Artist: "a"}, {Artist: "b", Genres: []string{"g"}}, {Genres: []string{"g", "g", "h"}, Language: "de"},
@@ -143,7 +144,7 @@ func oddCatalogue(rt *rapid.T) (*factor.Table, *cooccur.Table, []factor.Index) {
 		table.Load(published)
 		row := cooccur.Row{}
 		row.Add(near.Params(), listened.Draw(rt, "paired"), rapid.SampledFrom([]float32{1, 1e6, math.MaxFloat32}).Draw(rt, "listeners"), []cooccur.Edge{
-			{Song: factor.KeyOf(factor.KindSong, fmt.Sprint(n/2)), Weight: rapid.SampledFrom([]float32{1, 1e6, math.MaxFloat32}).Draw(rt, "pairs")},
+			{Song: factor.KeyOf(factor.KindSong, strconv.Itoa(n/2)), Weight: rapid.SampledFrom([]float32{1, 1e6, math.MaxFloat32}).Draw(rt, "pairs")},
 		})
 		near.Load(songs[n], row)
 	}
