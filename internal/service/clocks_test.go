@@ -114,6 +114,7 @@ func (l listened) served(t *testing.T, cfg config.Config, at pace) (lists made, 
 			}
 			if at.waited {
 				p.drain()
+				p.published(cfg)
 				return
 			}
 			if err := p.client.Flush(p.bounded()); err != nil {
@@ -123,7 +124,7 @@ func (l listened) served(t *testing.T, cfg config.Config, at pace) (lists made, 
 		},
 		tick: func(tick schemas.Tick) {
 			p.drain()
-			<-time.After(settle)
+			p.published(cfg)
 			if err := p.client.Tick(p.bounded(), tick); err != nil {
 				t.Fatal(err)
 			}
@@ -140,8 +141,61 @@ func (l listened) served(t *testing.T, cfg config.Config, at pace) (lists made, 
 	return lists, p.transactions(cfg)
 }
 
-// settle is how long the process gets to read the last published rows after everything is committed.
-const settle = 300 * time.Millisecond
+// published waits until the process has read all rows and songs that were published.
+func (p *process) published(cfg config.Config) {
+	p.tb.Helper()
+	rows, songs := 0., 0.
+	p.read(cfg, p.svc.Topics().SongFactors, func(r *stream.Record) error {
+		_, _, err := state.ParseFactorKey(r.Key)
+		_, other := state.ParseNeighboursKey(r.Key)
+		if len(r.Value) > 0 && (err == nil || other == nil) { // the others are a song task's own business
+			rows++
+		}
+		return nil
+	})
+	p.read(cfg, p.svc.Topics().Catalog, func(*stream.Record) error {
+		songs++
+		return nil
+	})
+	for deadline := time.After(30 * time.Second); ; {
+		gotRows, gotSongs := p.counter("earworm_table_rows_loaded_total"), p.counter("earworm_table_songs_described_total")
+		if gotRows == rows && gotSongs == songs {
+			return
+		}
+		select {
+		case <-deadline:
+			p.tb.Fatalf("%v of %v rows and %v of %v songs are read; log:\n%s", gotRows, rows, gotSongs, songs, p.log)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// read hands over every record of a topic.
+func (p *process) read(cfg config.Config, topic string, fn func(*stream.Record) error) {
+	p.tb.Helper()
+	options, err := service.KafkaOptions(cfg)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	if err := stream.ReadAll(p.bounded(), options, []string{topic}, fn); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+// counter is the value of a counter without labels.
+func (p *process) counter(name string) float64 {
+	p.tb.Helper()
+	families, err := p.reg.Gather()
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	return math.NaN()
+}
 
 // replayed is what the tasks make of the history without a broker, with transactions that end after the given events.
 func (l listened) replayed(t *testing.T, cfg replay.Config, ends map[int]bool) made {
@@ -192,23 +246,14 @@ func (l listened) replayed(t *testing.T, cfg replay.Config, ends map[int]bool) m
 // of a song names the offset of the listen behind it.
 func (p *process) transactions(cfg config.Config) map[int]bool {
 	p.tb.Helper()
-	options, err := service.KafkaOptions(cfg)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	read := func(topic string, fn func(*stream.Record) error) {
-		if err := stream.ReadAll(p.bounded(), options, []string{topic}, fn); err != nil {
-			p.tb.Fatal(err)
-		}
-	}
 	after := map[int64]int{} // by the offset behind it, which markers of transactions count in
-	read(p.svc.Topics().Listens, func(r *stream.Record) error {
+	p.read(cfg, p.svc.Topics().Listens, func(r *stream.Record) error {
 		after[r.Offset+1] = len(after) + 1
 		return nil
 	})
 	ends := map[int]bool{}
 	var updates schemas.SongUpdates
-	read(p.svc.Topics().SongUpdates, func(r *stream.Record) error {
+	p.read(cfg, p.svc.Topics().SongUpdates, func(r *stream.Record) error {
 		if err := updates.UnmarshalBinary(r.Value); err != nil {
 			return err
 		}
@@ -291,6 +336,9 @@ func lastfm(t *testing.T) listened {
 // where everything is waited for, nothing is, and where nothing is, it must change the lists by less than another seed does.
 func TestOneImplementationTwoClocks(t *testing.T) {
 	t.Parallel()
+	if raced {
+		t.Skip("SKIPPED: lists are not compared under the race detector, which makes everything ten times as slow")
+	}
 	for _, c := range []struct {
 		name    string
 		history func(*testing.T) listened
@@ -305,6 +353,8 @@ func TestOneImplementationTwoClocks(t *testing.T) {
 			l := c.history(t)
 			cfg := settings("state")
 			cfg.Topics.Partitions, cfg.Learn.Dim, cfg.CommitInterval = 1, 0, 10*time.Millisecond
+			// A tick that takes long on a busy machine must not be cut by the wall clock.
+			cfg.Kafka.TransactionTimeout, cfg.Kafka.SessionTimeout = 2*time.Minute, 3*time.Minute
 			one, ends := l.served(t, cfg, c.pace)
 			replayed := func(seed uint64) made {
 				r := replay.Config{

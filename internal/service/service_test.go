@@ -101,17 +101,17 @@ type process struct {
 	svc    *service.Service
 	client *feed.Client
 	log    *safeBuffer
+	reg    *prometheus.Registry
 	cancel context.CancelFunc
 	done   chan error
 }
 
 func start(t *testing.T, cfg config.Config, memory state.FS) *process {
 	t.Helper()
-	p := &process{tb: t, log: &safeBuffer{}, done: make(chan error, 1)}
-	reg := prometheus.NewPedanticRegistry()
+	p := &process{tb: t, log: &safeBuffer{}, reg: prometheus.NewPedanticRegistry(), done: make(chan error, 1)}
 	var err error
 	p.svc, err = service.New(cfg, service.Deps{
-		Logger: slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelWarn})), Registry: reg,
+		Logger: slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelWarn})), Registry: p.reg,
 		Build: obs.Build{}, Now: time.Now, FS: memory,
 	})
 	if err != nil {
