@@ -162,7 +162,7 @@ func TestSongUpdatesShareARecord(t *testing.T) {
 	small := SongUpdate{Kind: 'a', ID: []byte("artist"), Partition: 1, Seq: 2, Vector: []float32{1}}
 	want := []SongUpdate{small, whole, small, {Kind: 'g', ID: []byte("genre")}}
 	var b []byte
-	ends := map[int]int{1: 0} // offset to number of updates before it
+	ends := map[int]int{markBytes: 0} // offset to number of updates before it
 	for i := range want {
 		b = AppendSongUpdate(b, &want[i])
 		ends[len(b)] = i + 1
@@ -181,6 +181,35 @@ func TestSongUpdatesShareARecord(t *testing.T) {
 			if x, y := got.Updates[i].AppendBinary(nil), want[i].AppendBinary(nil); !bytes.Equal(x, y) {
 				t.Fatalf("update %d: %+v, want %+v", i, got.Updates[i], want[i])
 			}
+		}
+	}
+}
+
+// unmarked is a record as it was before there were marks.
+func unmarked(b []byte) []byte { return append([]byte{unmarkedVersion}, b[markBytes:]...) }
+
+// TestSongUpdatesAreMarked: the mark is set when the record is sent, one without updates has one, and a record of an earlier version is
+// marked with its newest listen.
+func TestSongUpdatesAreMarked(t *testing.T) {
+	u := exampleUpdate()
+	b := AppendSongUpdate(nil, &u)
+	mark := SongMark{Partition: 7, At: 1_795_414_350_000}
+	got := SongUpdates{Mark: mark}
+	if err := got.UnmarshalBinary(b); err != nil || got.Mark != (SongMark{Partition: u.Partition}) || len(got.Updates) != 1 {
+		t.Errorf("before it is sent: %+v of %d updates, %v", got.Mark, len(got.Updates), err)
+	}
+	if err := got.UnmarshalBinary(MarkSongUpdates(b, mark)); err != nil || got.Mark != mark || len(got.Updates) != 1 {
+		t.Errorf("marked: %+v of %d updates, %v", got.Mark, len(got.Updates), err)
+	}
+	if err := got.UnmarshalBinary(unmarked(b)); err != nil || got.Mark != (SongMark{u.Partition, u.Listens[1].At}) || len(got.Updates) != 1 {
+		t.Errorf("of an earlier version: %+v of %d updates, %v", got.Mark, len(got.Updates), err)
+	}
+	if err := got.UnmarshalBinary(MarkSongUpdates(nil, mark)); err != nil || got.Mark != mark || len(got.Updates) != 0 {
+		t.Errorf("without updates: %+v of %d updates, %v", got.Mark, len(got.Updates), err)
+	}
+	for _, m := range []SongMark{{Partition: -1, At: 5}, {At: -1}} {
+		if code := codeOf(t, got.UnmarshalBinary(MarkSongUpdates(nil, m))); code != CodeCorrupt {
+			t.Errorf("%+v: %s", m, code)
 		}
 	}
 }
@@ -287,10 +316,13 @@ func FuzzSongUpdate(f *testing.F) {
 
 func FuzzSongUpdates(f *testing.F) {
 	u := exampleUpdate()
-	f.Add(AppendSongUpdate(AppendSongUpdate(nil, &SongUpdate{ID: []byte("x")}), &u))
+	whole := AppendSongUpdate(AppendSongUpdate(nil, &SongUpdate{ID: []byte("x")}), &u)
+	f.Add(whole)
+	f.Add(unmarked(whole))
+	f.Add(MarkSongUpdates(nil, SongMark{Partition: 3, At: 1 << 41}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		recodes(t, b, (*SongUpdates).UnmarshalBinary, func(s *SongUpdates) []byte {
-			again := []byte{songUpdatesVersion}
+			again := MarkSongUpdates(nil, s.Mark)
 			for i := range s.Updates {
 				again = AppendSongUpdate(again, &s.Updates[i])
 			}

@@ -14,7 +14,8 @@ const (
 
 // The first bytes of the compact song records.
 const (
-	songUpdatesVersion = 3 // records of several updates; of one they were 1 and 2
+	songUpdatesVersion = 4 // 4: a mark; 3: records of several updates; of one they were 1 and 2
+	unmarkedVersion    = 3
 	songUpdateVersion  = 2 // 2: pairs
 	factorRowVersion   = 1
 	neighboursVersion  = 1
@@ -72,15 +73,29 @@ type ListenBucket struct {
 const bucketBytes = 2 + 1 + 2 + 4 + 7
 
 // SongUpdates is the value of a record: changes of rows of one song partition.
-type SongUpdates struct{ Updates []SongUpdate }
+type SongUpdates struct {
+	Mark    SongMark
+	Updates []SongUpdate
+}
+
+// SongMark says how far a listens partition has come: what it had to tell this song partition of the listens that it had read when its
+// event time was At, is in this record and in those before it. A later listen may still be older, as late ones are.
+type SongMark struct {
+	Partition int32
+	// At is the event time in Unix ms; 0 in a record that others of the same transaction follow.
+	At int64
+}
+
+// markBytes is the size of what a record begins with: the version and the mark.
+const markBytes = 1 + 4 + 8
 
 // updateMin is the least that an update takes behind its length of four bytes.
 const updateMin = 4 + 10
 
-// AppendSongUpdate appends an update to the value of a record, which begins empty.
+// AppendSongUpdate appends an update to the value of a record. One that is empty begins with the update's partition and no time.
 func AppendSongUpdate(dst []byte, u *SongUpdate) []byte {
 	if len(dst) == 0 {
-		dst = append(dst, songUpdatesVersion)
+		dst = MarkSongUpdates(dst, SongMark{Partition: u.Partition})
 	}
 	from := len(dst)
 	dst = u.AppendBinary(append(dst, 0, 0, 0, 0))
@@ -88,11 +103,29 @@ func AppendSongUpdate(dst []byte, u *SongUpdate) []byte {
 	return dst
 }
 
+// MarkSongUpdates sets the mark of the value of a record; one that is empty becomes one without updates.
+func MarkSongUpdates(dst []byte, m SongMark) []byte {
+	if len(dst) == 0 {
+		dst = append(dst, make([]byte, markBytes)...)
+	}
+	dst[0] = songUpdatesVersion
+	binary.LittleEndian.PutUint32(dst[1:], uint32(m.Partition)) //nolint:gosec // bits
+	binary.LittleEndian.PutUint64(dst[5:], uint64(m.At))        //nolint:gosec // bits
+	return dst
+}
+
 // UnmarshalBinary reads the value of a record; what was in s is reused. The ids
-// alias b. The error wraps a *DecodeError; s is then undefined.
+// alias b. One that was written before there were marks is marked with its
+// newest listen. The error wraps a *DecodeError; s is then undefined.
 func (s *SongUpdates) UnmarshalBinary(b []byte) error {
 	r := reader{rest: b}
-	r.version(songUpdatesVersion)
+	s.Mark = SongMark{}
+	unmarked := len(b) > 0 && b[0] == unmarkedVersion
+	if unmarked {
+		r.version(unmarkedVersion)
+	} else {
+		s.Mark = r.mark()
+	}
 	s.Updates = s.Updates[:0]
 	for len(r.rest) > 0 && !r.bad {
 		if len(r.rest) < updateMin {
@@ -108,8 +141,34 @@ func (s *SongUpdates) UnmarshalBinary(b []byte) error {
 		if err := s.Updates[len(s.Updates)-1].UnmarshalBinary(one); err != nil {
 			return err
 		}
+		if unmarked {
+			s.infer(&s.Updates[len(s.Updates)-1])
+		}
 	}
 	return r.finish("song updates")
+}
+
+// infer marks a record that was written before there were marks with its newest listen.
+func (s *SongUpdates) infer(u *SongUpdate) {
+	s.Mark.Partition = max(u.Partition, 0)
+	for i := range u.Listens {
+		s.Mark.At = max(s.Mark.At, u.Listens[i].At)
+	}
+}
+
+// mark reads what a record begins with.
+func (r *reader) mark() SongMark {
+	r.version(songUpdatesVersion)
+	b := r.take(markBytes - 1)
+	if b == nil {
+		return SongMark{}
+	}
+	m := SongMark{
+		Partition: int32(binary.LittleEndian.Uint32(b)),     //nolint:gosec // checked below
+		At:        int64(binary.LittleEndian.Uint64(b[4:])), //nolint:gosec // checked below
+	}
+	r.bad = r.bad || m.Partition < 0 || m.At < 0
+	return m
 }
 
 // AppendBinary appends the compact form of u.

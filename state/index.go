@@ -1,11 +1,16 @@
 package state
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // First bytes of the rows that belong to a task as a whole.
 const (
 	familyDone   = 'w'
 	familySeason = 's'
+	familyClock  = 'c'
+	familyHeld   = 'h' // behind the factor rows, which are of the same partition
 )
 
 // ZoneFamily returns the prefix of all index entries of time zones.
@@ -42,4 +47,20 @@ func ParseSeasonKey(key []byte) (region [2]byte, err error) {
 		return region, fmt.Errorf("%w: not a row of traffic", ErrKey)
 	}
 	return [2]byte{key[1], key[2]}, nil
+}
+
+// ClockKey returns the key of what a song task knows of the time: it comes before all other rows of the task.
+func ClockKey() []byte { return []byte{familyClock} }
+
+// AppendHeldKey appends the key of listens that a song task has not counted yet.
+func AppendHeldKey(dst []byte, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, familyHeld), number)
+}
+
+// ParseHeldKey returns the number of such a key.
+func ParseHeldKey(key []byte) (number uint64, err error) {
+	if len(key) != 9 || key[0] != familyHeld {
+		return 0, fmt.Errorf("%w: not listens that wait", ErrKey)
+	}
+	return binary.BigEndian.Uint64(key[1:]), nil
 }

@@ -60,8 +60,16 @@ func FuzzParsersAcceptOnlyTheirOwn(f *testing.F) {
 	f.Add(AppendNeighboursKey(nil, []byte("song")))
 	f.Add(AppendDoneKey(nil, "Asia/Tokyo"))
 	f.Add(AppendSeasonKey(nil, [2]byte{'D', 'E'}))
+	f.Add(AppendHeldKey(nil, 1<<40))
+	f.Add(ClockKey())
 	f.Fuzz(func(t *testing.T, key []byte) {
 		var again [][]byte
+		if bytes.Equal(key, ClockKey()) {
+			again = append(again, ClockKey())
+		}
+		if number, err := ParseHeldKey(key); err == nil {
+			again = append(again, AppendHeldKey(nil, number))
+		}
 		if k, err := ParseUserKey(key); err == nil {
 			again = append(again, map[UserRow][]byte{
 				RowCore:     AppendCoreKey(nil, k.User),

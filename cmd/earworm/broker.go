@@ -19,6 +19,9 @@ func newBrokerCommand(a *app) *cobra.Command {
 		Args:  exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := broker.Start(cmd.Context(), broker.Config{Dir: dir, Port: port, Logger: a.log})
+			if err != nil && cmd.Context().Err() != nil {
+				return err // interrupted
+			}
 			if err != nil {
 				return run.WithCode(run.CodeIO, err)
 			}

@@ -18,8 +18,8 @@ import (
 	"earworm/schemas"
 )
 
-// lineBytesMax bounds a line of NDJSON: larger events would be dead letters anyway.
-const lineBytesMax = 1 << 20
+// lineBytesMax bounds a line of NDJSON: larger events would be dead letters anyway, and brokers take a record of at most a megabyte.
+const lineBytesMax = 900 << 10
 
 // newProduceCommand sends events, one JSON object a line.
 func newProduceCommand(a *app) *cobra.Command {
@@ -74,9 +74,10 @@ func (a *app) produce(ctx context.Context, c *feed.Client, in io.Reader) error {
 	progress := newProgress(a.err, "producing", "events", 0)
 	defer progress.Done()
 	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 64<<10), lineBytesMax)
+	lines.Buffer(make([]byte, 64<<10), lineBytesMax+1) // and its end
 	var event schemas.Event
-	for lines.Scan() {
+	number := 1
+	for ; lines.Scan(); number++ {
 		if len(lines.Bytes()) == 0 {
 			continue
 		}
@@ -93,8 +94,14 @@ func (a *app) produce(ctx context.Context, c *feed.Client, in io.Reader) error {
 			break
 		}
 	}
-	if err := errors.Join(lines.Err(), c.Flush(context.WithoutCancel(ctx))); err != nil {
+	if err := c.Flush(context.WithoutCancel(ctx)); err != nil {
 		return run.WithCode(run.CodeIO, err)
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		return run.WithCode(run.CodeUsage, fmt.Errorf("line %d is longer than %d bytes: it and what follows was not sent", number, lineBytesMax))
+	}
+	if err := lines.Err(); err != nil {
+		return run.WithCode(run.CodeIO, fmt.Errorf("reading line %d: %w", number, err))
 	}
 	return nil
 }

@@ -279,6 +279,13 @@ func TestProduce(t *testing.T) {
 	}
 	s.fails(run.CodeIO, "unpacking", "produce", broken)
 	s.fails(run.CodeIO, "unpacking", "import", "csv", broken)
+	for _, size := range []int{1_000_000, 3_000_000} { // more than brokers take, more than is read at once
+		long := filepath.Join(t.TempDir(), "long.ndjson")
+		if err := os.WriteFile(long, []byte("{}\n\n"+strings.Repeat("x", size)+"\n{}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.fails(run.CodeUsage, "line 3 is longer than 921600 bytes: it and what follows was not sent", "produce", long)
+	}
 }
 
 // TestMistakesOfImport end before anything is sent, so they need no brokers.

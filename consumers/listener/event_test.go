@@ -429,6 +429,60 @@ func TestALaggingTaskReplaysLess(t *testing.T) {
 	}
 }
 
+// TestSongTasksAreToldHowFar: every song task learns how far in event time the task is, with its last record of a transaction and when
+// five minutes have passed, and what was abandoned is told again.
+func TestSongTasksAreToldHowFar(t *testing.T) {
+	t.Parallel()
+	cfg := exact()
+	cfg.Partitions = 5
+	r := newRig(t, cfg)
+	marks := func() map[int32][]int64 {
+		told := map[int32][]int64{}
+		for _, m := range r.sent["updates"] {
+			var record schemas.SongUpdates
+			if err := record.UnmarshalBinary(m.Value); err != nil || record.Mark.Partition != partition {
+				t.Fatalf("%+v, %v", record.Mark, err)
+			}
+			told[m.Partition] = append(told[m.Partition], record.Mark.At)
+		}
+		r.sent["updates"] = nil
+		return told
+	}
+	all := func(what string, at time.Time) {
+		t.Helper()
+		told := marks()
+		for p := range cfg.Partitions {
+			if got := told[p]; len(got) == 0 || got[len(got)-1] != at.UnixMilli() {
+				t.Errorf("%s: partition %d was told %v, want %d", what, p, got, at.UnixMilli())
+			}
+		}
+	}
+	r.apply(event("ann", "s1", hours(1)))
+	all("first", hours(1))
+	r.apply(event("ann", "s1", hours(1).Add(-time.Minute)), event("ann", "s1", hours(1).Add(time.Minute)))
+	if told := marks(); len(told) == 0 || len(told) == int(cfg.Partitions) {
+		t.Errorf("a minute later %d partitions were told, want those of the song", len(told))
+	}
+	r.process(r.record(event("ann", "s1", hours(2))))
+	if err := r.run.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.run.Abandon()
+	r.apply(event("ann", "s1", hours(1).Add(10*time.Minute)))
+	all("after an abandoned transaction", hours(1).Add(10*time.Minute))
+	// A transaction whose updates do not fit into one record says how far it is in the last.
+	var many []schemas.Event
+	for n := range 3000 {
+		many = append(many, event("ann", fmt.Sprintf("song number %d of a long list", n), hours(3)))
+	}
+	r.apply(many...)
+	for p, told := range marks() {
+		if last := len(told) - 1; last < 1 || told[last] != hours(3).UnixMilli() || slices.Max(told[:last]) != 0 {
+			t.Errorf("partition %d was told %v", p, told)
+		}
+	}
+}
+
 // TestUpdatesGoToTheirRowsPartition: the rows of one transaction share records by song partition; harness checks that it is the right one.
 func TestUpdatesGoToTheirRowsPartition(t *testing.T) {
 	cfg := exact()

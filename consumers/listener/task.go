@@ -43,8 +43,9 @@ type Task struct {
 	done    doneWeeks // per zone, the weeks that were emitted to the end
 
 	outgoing  [][]byte // records of updates that are being filled, by partition
-	seq       int64    // listens offset after the last record of the transaction
-	firsts    int      // first listens since one was ranked
+	reached   reached
+	seq       int64 // listens offset after the last record of the transaction
+	firsts    int   // first listens since one was ranked
 	key, row  []byte
 	entry     state.HistoryEntry // buffers of rows that are read or written, as are weeks and trust
 	weeks     []byte
@@ -77,6 +78,7 @@ func New(cfg Config, deps Deps, partition int32, store stream.Store) (*Task, err
 		near: deps.Near, ranker: deps.Ranker, reveal: deps.Revealer, metrics: deps.Metrics, zones: zones,
 		rng:    rand.New(rand.NewPCG(seed, 0x5eed)), //nolint:gosec // exploration is no secret
 		people: map[string]*person{}, updates: map[factor.Key]*update{}, repeats: map[repeat]uint32{}, outgoing: make([][]byte, max(1, cfg.Partitions)),
+		reached: reached{told: make([]int64, max(1, cfg.Partitions))},
 		learner: factor.NewLearner(deps.Table, cfg.Learn, partition, seed),
 	}
 	if err := t.done.load(store); err != nil {
@@ -160,6 +162,7 @@ func (t *Task) Committed() {
 	}
 	t.dirty = t.dirty[:0]
 	t.done.settled()
+	t.reached.committed = t.reached.now
 	t.learner.Committed()
 	t.shrink()
 }
@@ -171,6 +174,7 @@ func (t *Task) Abandon() {
 	}
 	t.dirty = t.dirty[:0]
 	t.forgetUpdates()
+	t.reached.abandon()
 	t.study.open = false
 	t.learner.Abandon()
 	// The offsets of abandoned ticks come again, so the weeks must be as stored.

@@ -69,6 +69,7 @@ type listenFacts struct{ first, full, skipped bool }
 
 // report counts one event for the song's task: by region and five minutes, so that the trend detector sees event time.
 func (t *Task) report(p *person, song factor.Index, e *schemas.Event, f listenFacts) {
+	t.reached.now = max(t.reached.now, e.At)
 	u := t.updateOf(song)
 	region := p.core.Region
 	if e.Region != ([2]byte{}) {
@@ -149,22 +150,40 @@ func (t *Task) flushUpdates(out *stream.Output) error {
 		to := stream.PartitionOf(t.key, t.cfg.Partitions)
 		t.outgoing[to] = schemas.AppendSongUpdate(t.outgoing[to], &message)
 		if len(t.outgoing[to]) >= updatesBytes {
-			t.sendUpdates(to, out)
+			t.sendUpdates(to, 0, out)
 		}
 	}
 	for to := range t.outgoing {
-		t.sendUpdates(int32(to), out)
+		// Whoever gets no update still has to know how far we are: its trends wait for it.
+		if len(t.outgoing[to]) > 0 || t.reached.now-t.reached.now%bucketMs > t.reached.told[to] {
+			t.sendUpdates(int32(to), t.reached.now, out)
+			t.reached.told[to] = t.reached.now
+		}
 	}
 	t.metrics.updates.Add(float64(len(t.ordered)))
 	t.forgetUpdates()
 	return nil
 }
 
-func (t *Task) sendUpdates(to int32, out *stream.Output) {
-	if len(t.outgoing[to]) > 0 {
-		out.Emit(stream.Message{Topic: t.cfg.SongUpdates, Partition: to, Value: t.outgoing[to]})
-		t.outgoing[to] = t.outgoing[to][:0]
-	}
+// sendUpdates sends the record that is being filled, or one without updates. Only the last of a transaction says how far the task is: it
+// may be that a song task has read no more than those before it when it commits.
+func (t *Task) sendUpdates(to int32, reached int64, out *stream.Output) {
+	t.outgoing[to] = schemas.MarkSongUpdates(t.outgoing[to], schemas.SongMark{Partition: t.partition, At: max(reached, 0)})
+	out.Emit(stream.Message{Topic: t.cfg.SongUpdates, Partition: to, Value: t.outgoing[to]})
+	t.outgoing[to] = t.outgoing[to][:0]
+}
+
+// reached is the event time of the newest listen that was read, Unix ms. It need not be stored: the song tasks remember the greatest
+// they were told.
+type reached struct {
+	now, committed int64
+	told           []int64 // by song partition
+}
+
+// abandon forgets what the transaction brought, the song tasks among it: what it had told them was not committed.
+func (r *reached) abandon() {
+	r.now = r.committed
+	clear(r.told)
 }
 
 // forgetUpdates begins anew, and keeps the memory of as many updates as a large transaction has.

@@ -11,6 +11,8 @@ type Metrics struct {
 	rows    prometheus.Gauge
 	bounded prometheus.Counter
 	trends  *prometheus.CounterVec
+	held    prometheus.Gauge
+	crowded prometheus.Counter
 }
 
 // NewMetrics registers the metrics.
@@ -26,9 +28,17 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		trends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "earworm", Subsystem: "song", Name: "trends_total", Help: "Trend records by status.",
 		}, []string{"status"}),
+		held: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "earworm", Subsystem: "song", Name: "listens_held",
+			Help: "Counts of listens that wait for the trends until every listens partition has come to their event time.",
+		}),
+		crowded: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "earworm", Subsystem: "song", Name: "listens_crowded_total",
+			Help: "Transactions in which so many listens waited that the trends went on without the listens partitions that are behind.",
+		}),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.rows, m.bounded, m.trends} {
+	for _, c := range []prometheus.Collector{m.rows, m.bounded, m.trends, m.held, m.crowded} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -1,6 +1,7 @@
 package song
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -75,6 +76,12 @@ func (t *Task) load() error {
 		}
 		if song, err := state.ParseNeighboursKey(key); err == nil {
 			return t.loadNeighbours(song, value)
+		}
+		if number, err := state.ParseHeldKey(key); err == nil {
+			return t.loadHeld(number, value)
+		}
+		if bytes.Equal(key, state.ClockKey()) {
+			return t.clock.unmarshalBinary(value)
 		}
 		return t.loadBeat(key, value)
 	})

@@ -81,7 +81,12 @@ func (r *rig) open() {
 
 func (r *rig) process(u schemas.SongUpdate) stream.Outcome {
 	r.tb.Helper()
-	outcome, err := r.run.Process(&stream.Record{Topic: "updates", Partition: partition, Value: schemas.AppendSongUpdate(nil, &u)})
+	mark := schemas.SongMark{Partition: u.Partition}
+	for _, l := range u.Listens {
+		mark.At = max(mark.At, l.At)
+	}
+	value := schemas.MarkSongUpdates(schemas.AppendSongUpdate(nil, &u), mark)
+	outcome, err := r.run.Process(&stream.Record{Topic: "updates", Partition: partition, Value: value})
 	if err != nil {
 		r.tb.Fatal(err)
 	}

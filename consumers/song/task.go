@@ -1,9 +1,7 @@
 package song
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"earworm/consumers/stream"
 	"earworm/model/cooccur"
@@ -23,11 +21,13 @@ type Task struct {
 	rows     map[factor.Key]*row
 	beats    beats
 	detector *trend.Detector
-	clock    int64 // event time up to which trends were evaluated, Unix ms
+	clock    clock
+	held     held
 	dirty    []*row
 	edges    []cooccur.Edge
-	pending  []observation // listens of the transaction, evaluated in event time at its end
-	order    []instant     // of pending, by time
+	pending  []observation // listens of the transaction, for the trends
+
+	reported int // of held, to the metrics
 
 	updates    schemas.SongUpdates
 	wire       schemas.FactorRow
@@ -35,18 +35,6 @@ type Task struct {
 	key        []byte
 	value      []byte
 	opaque     []byte
-}
-
-// observation is what one bucket says about one song.
-type observation struct {
-	row *row
-	schemas.ListenBucket
-}
-
-// instant orders an observation: by event time, and as it came.
-type instant struct {
-	at     int64
-	number int
 }
 
 var _ stream.Task = (*Task)(nil)
@@ -60,7 +48,7 @@ func New(cfg Config, metrics *Metrics, store stream.Store) (*Task, error) {
 func (t *Task) reset() error {
 	t.metrics.rows.Sub(float64(len(t.rows)))
 	t.rows, t.dirty, t.pending = map[factor.Key]*row{}, t.dirty[:0], t.pending[:0]
-	t.beats, t.clock = beats{}, 0
+	t.beats, t.clock, t.held = beats{}, clock{}, held{}
 	if err := t.load(); err != nil {
 		return err
 	}
@@ -81,6 +69,7 @@ func (t *Task) Process(rec *stream.Record, _ *stream.Output) error {
 			return err
 		}
 	}
+	t.clock.hear(t.updates.Mark, rec.At, t.cfg.Wait)
 	before := len(t.rows)
 	for i := range t.updates.Updates {
 		t.apply(&t.updates.Updates[i])
@@ -126,35 +115,16 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 		}
 	}
 	r.acknowledge(u.Partition, u.Seq)
-	for _, b := range u.Listens {
-		t.pending = append(t.pending, observation{row: r, ListenBucket: b})
+	for i := range u.Listens {
+		t.listen(r, u.Partition, &u.Listens[i])
 	}
 }
 
-// Flush evaluates the listens of the transaction in the order of their event time, then writes every row that changed once.
-//
-// A transaction may span hours of event time when history is replayed, and holds one record per song: only sorting its
-// buckets shows the detector time as it passed.
+// Flush brings the trends to where all listens partitions have come, then writes every row that changed once.
 func (t *Task) Flush(out *stream.Output) error {
-	t.order = t.order[:0]
-	for i := range t.pending {
-		t.order = append(t.order, instant{at: t.pending[i].At, number: i})
+	if err := t.judge(out); err != nil {
+		return err
 	}
-	slices.SortFunc(t.order, func(a, b instant) int {
-		if c := cmp.Compare(a.at, b.at); c != 0 {
-			return c
-		}
-		return a.number - b.number
-	})
-	for _, i := range t.order {
-		o := &t.pending[i.number]
-		if err := t.advance(o.At, out); err != nil {
-			return err
-		}
-		t.observe(o)
-	}
-	clear(t.pending)
-	t.pending = t.pending[:0]
 	inOrder(t.dirty)
 	for _, r := range t.dirty {
 		t.write(r, out)
@@ -163,25 +133,28 @@ func (t *Task) Flush(out *stream.Output) error {
 		}
 	}
 	t.writeBeats(out)
+	t.metrics.held.Add(float64(t.held.count - t.reported))
+	t.reported = t.held.count
 	return nil
 }
 
-// observe counts one bucket.
-func (t *Task) observe(o *observation) {
-	r := o.row
-	if o.Plays == 0 && o.Likes == 0 {
+// listen counts one bucket: at once for popularity, whose sums do not mind the order, and at its time for the trends.
+func (t *Task) listen(r *row, from int32, b *schemas.ListenBucket) {
+	if b.Plays == 0 && b.Likes == 0 {
 		return
 	}
-	if r.firstAt == 0 || o.At < r.firstAt {
-		r.firstAt = o.At
+	if r.firstAt == 0 || b.At < r.firstAt {
+		r.firstAt = b.At
 	}
-	r.lastAt = max(r.lastAt, o.At)
-	r.plays += uint64(o.Plays)
-	if o.Unique > 0 {
-		r.popularity.Add(t.cfg.Learn, factor.Region(o.Region), o.At, float64(o.Unique))
+	r.lastAt = max(r.lastAt, b.At)
+	r.plays += uint64(b.Plays)
+	if b.Unique > 0 {
+		r.popularity.Add(t.cfg.Learn, factor.Region(b.Region), b.At, float64(b.Unique))
 	}
 	r.popularity.Total = float64(r.plays)
-	t.watchListens(r, &o.ListenBucket)
+	if r.kind == factor.KindSong {
+		t.pending = append(t.pending, observation{row: r, from: from, ListenBucket: *b})
+	}
 }
 
 // Committed keeps what was written.
@@ -202,6 +175,7 @@ func (t *Task) Abandon() {
 // Close forgets the rows.
 func (t *Task) Close() error {
 	t.metrics.rows.Sub(float64(len(t.rows)))
-	t.rows = nil
+	t.metrics.held.Sub(float64(t.reported))
+	t.rows, t.reported = nil, 0
 	return nil
 }

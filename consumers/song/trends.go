@@ -70,9 +70,6 @@ func (r *row) watchOf(region factor.Region) *watch {
 
 // watchListens counts a bucket for the song's trends: in its region and in the world.
 func (t *Task) watchListens(r *row, b *schemas.ListenBucket) {
-	if r.kind != factor.KindSong {
-		return
-	}
 	bucket := trend.Bucket{
 		At: b.At, Unique: float64(b.Unique), Trusted: float64(b.Trusted), NewAccounts: float64(b.NewAccounts),
 		Plays: float64(b.Plays), ShortPlays: float64(b.ShortPlays), TopPlays: float64(b.TopPlays), Likes: float64(b.Likes),
@@ -103,17 +100,19 @@ const stepsMax = 24
 // advance evaluates the trends at every interval that has passed before an event time.
 func (t *Task) advance(at int64, out *stream.Output) error {
 	interval := t.cfg.Interval.Milliseconds()
+	c := &t.clock
 	now := at - at%interval
-	if t.clock == 0 {
-		t.clock = now
+	if c.at == 0 {
+		c.at, c.dirty = now, true
 	}
-	if now-t.clock > stepsMax*interval {
-		t.clock = now - stepsMax*interval
+	if now-c.at > stepsMax*interval {
+		c.at = now - stepsMax*interval
 	}
-	for t.clock < now {
-		t.clock += interval
+	for c.at < now {
+		c.at += interval
+		c.dirty = true
 		for _, b := range t.beats.inOrder() {
-			if err := t.step(b, t.clock, out); err != nil {
+			if err := t.step(b, c.at, out); err != nil {
 				return err
 			}
 		}
@@ -257,7 +256,7 @@ func (t *Task) loadBeat(key, value []byte) error {
 	if _, err := b.season.UnmarshalBinary(value); err != nil {
 		return fmt.Errorf("traffic of a region: %w", err)
 	}
-	t.clock = max(t.clock, b.season.SteppedAt())
+	t.clock.at = max(t.clock.at, b.season.SteppedAt()) // of a store from before there was a row of the clock
 	return nil
 }
 

@@ -248,10 +248,11 @@ type Trend struct {
 	MinRatio     float64       `koanf:"min_ratio" help:"Least ratio of the recent to the usual rate."`
 	MinListeners float64       `koanf:"min_listeners" help:"Least number of recent trusted listeners."`
 	Interval     time.Duration `koanf:"interval" help:"Time between two evaluations, in event time."`
+	Wait         time.Duration `koanf:"wait" help:"How long the trends wait for a partition of listeners that sends nothing while others do. A history that is brought in fast needs it: its partitions drift apart."`
 }
 
-// DefaultTrend leaves all but the interval to the model.
-func DefaultTrend() Trend { return Trend{Interval: 5 * time.Minute} }
+// DefaultTrend leaves all but the times of evaluation to the model.
+func DefaultTrend() Trend { return Trend{Interval: 5 * time.Minute, Wait: time.Minute} }
 
 // Validate reports every setting that makes no sense.
 func (t Trend) Validate() error {
@@ -265,6 +266,7 @@ func (t Trend) Validate() error {
 	between(&p, "trend.min_ratio", t.MinRatio, 0, 1000)
 	between(&p, "trend.min_listeners", t.MinListeners, 0, 1e9)
 	p.within("trend.interval", t.Interval, 10*time.Second, day)
+	p.within("trend.wait", t.Wait, 0, day)
 	return p.err()
 }
 

@@ -135,6 +135,9 @@ func (o *Options) start(ctx context.Context) (*system, error) {
 	embedded, err := broker.Start(ctx, broker.Config{Dir: filepath.Join(o.Dir, "broker"), Logger: o.Logger})
 	if err != nil {
 		release()
+		if ctx.Err() != nil {
+			return nil, err // interrupted, and nothing is wrong with the disk
+		}
 		return nil, run.WithCode(run.CodeIO, err)
 	}
 	cfg := o.Config

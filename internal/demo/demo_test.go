@@ -144,6 +144,17 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestInterruptedBeforeItBegins: no code of a broken disk for somebody who changed their mind.
+func TestInterruptedBeforeItBegins(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := demo.Run(ctx, small(filepath.Join(t.TempDir(), "demo")))
+	if !errors.Is(err, context.Canceled) || run.ExitCode(err) != run.CodeOK {
+		t.Errorf("code %d, %v", run.ExitCode(err), err)
+	}
+}
+
 // TestDirectoriesOfOthers are left alone.
 func TestDirectoriesOfOthers(t *testing.T) {
 	t.Parallel()

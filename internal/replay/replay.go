@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,6 +56,7 @@ type Cluster struct {
 
 	events  int
 	began   int64             // event time of the first event of the batch
+	at      int64             // of the newest event
 	backlog [][]stream.Change // song rows by batch, oldest first, that the shards do not have yet
 	value   []byte
 }
@@ -92,7 +94,7 @@ func New(cfg Config) (*Cluster, error) {
 	l, s := &cfg.Listener, &cfg.Song
 	l.Listens, l.Ticks, l.SongUpdates, l.Playlists, l.DeadLetters = listens, ticks, songUpdates, playlists, deadLetters
 	l.CacheBytes = math.MaxInt
-	s.SongUpdates, s.Trends = songUpdates, trends
+	s.SongUpdates, s.Trends, s.Partitions = songUpdates, trends, int32(cfg.Shards) //nolint:gosec // a few
 	if err := errors.Join(l.Validate(), s.Validate()); err != nil {
 		return nil, fmt.Errorf("replay: %w", err)
 	}
@@ -168,6 +170,7 @@ func (c *Cluster) Event(e *schemas.Event) error {
 	if c.events == 0 {
 		c.began = e.At
 	}
+	c.at = max(c.at, e.At)
 	s := c.shardOf(e.User)
 	user := e.User
 	e.User = nil
@@ -190,8 +193,9 @@ func (c *Cluster) Event(e *schemas.Event) error {
 func (c *Cluster) Commit() error {
 	c.events = 0
 	var group errgroup.Group
+	produced := time.UnixMilli(c.at)
 	for _, s := range c.songs {
-		group.Go(s.apply)
+		group.Go(func() error { return s.apply(produced) })
 	}
 	for _, s := range c.shards { // one after the other: they are as many as one likes, and the songs are at work
 		if err := s.run.Commit(); err != nil {
@@ -207,14 +211,14 @@ func (c *Cluster) Commit() error {
 	return c.route()
 }
 
-// apply is one transaction of the song task.
-func (s *songShard) apply() error {
+// apply is one transaction of the song task, whose records were produced at a time.
+func (s *songShard) apply(produced time.Time) error {
 	if len(s.updates) == 0 {
 		return nil
 	}
 	for i := range s.updates {
 		m := &s.updates[i]
-		if _, err := s.run.Process(&stream.Record{Topic: songUpdates, Offset: s.offset, Key: m.Key, Value: m.Value}); err != nil {
+		if _, err := s.run.Process(&stream.Record{Topic: songUpdates, Offset: s.offset, Key: m.Key, Value: m.Value, At: produced}); err != nil {
 			return err
 		}
 		s.offset++

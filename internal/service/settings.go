@@ -177,6 +177,7 @@ func listenerConfig(cfg config.Config, topics schemas.Topics) listener.Config {
 func songConfig(cfg config.Config, topics schemas.Topics) song.Config {
 	c := song.Default()
 	c.App, c.SongUpdates, c.Trends, c.Interval = cfg.App, topics.SongUpdates, topics.Trends, cfg.Trend.Interval
+	c.Partitions, c.Wait = Partitions(cfg), cfg.Trend.Wait
 	c.Learn, c.Trend = learnParams(cfg.Learn), trendParams(cfg.Trend)
 	return c
 }
