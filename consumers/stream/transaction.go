@@ -172,12 +172,13 @@ func (s *session) committed() error {
 	}
 	s.moveSkips()
 	s.book()
-	for _, t := range s.txn.tasks {
+	err := s.each(s.txn.tasks, func(t *task) error {
 		t.task.Committed()
 		t.end(false)
-	}
+		return nil
+	})
 	s.txn.tasks = s.txn.tasks[:0]
-	return nil
+	return err
 }
 
 // apply writes the changes and the changelog offset in one batch.
