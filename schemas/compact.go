@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // The compact encodings share these rules: a version byte first, little endian,
@@ -239,8 +240,11 @@ func appendBytesList[T string | []byte](dst []byte, entries []T) []byte {
 // appendFloats appends a vector with its length before it.
 func appendFloats(dst []byte, vector []float32) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(vector)))
-	for _, v := range vector {
-		dst = appendFloat32(dst, v)
+	from := len(dst)
+	dst = slices.Grow(dst, 4*len(vector))[:from+4*len(vector)]
+	b := dst[from:]
+	for i, v := range vector {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
 	}
 	return dst
 }

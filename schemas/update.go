@@ -1,6 +1,10 @@
 package schemas
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+)
 
 // Bounds of the compact song records.
 const (
@@ -253,26 +257,36 @@ func (n *Neighbours) UnmarshalBinary(b []byte) error {
 	return r.finish("neighbours")
 }
 
+// pairBytes is what a pair takes.
+const pairBytes = 12
+
 func appendPairs(dst []byte, pairs []Pair) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(pairs)))
-	for _, p := range pairs {
-		dst = binary.LittleEndian.AppendUint64(dst, p.Song)
-		dst = appendFloat32(dst, p.Weight)
+	from := len(dst)
+	dst = slices.Grow(dst, pairBytes*len(pairs))[:from+pairBytes*len(pairs)]
+	b := dst[from:]
+	for i, p := range pairs {
+		binary.LittleEndian.PutUint64(b[pairBytes*i:], p.Song)
+		binary.LittleEndian.PutUint32(b[pairBytes*i+8:], math.Float32bits(p.Weight))
 	}
 	return dst
 }
 
 // pairs reads a list of pairs into dst, which is reused.
 func (r *reader) pairs(dst []Pair) []Pair {
-	dst = dst[:0]
-	for range r.count(maxPairs, 12) {
-		var p Pair
-		if b := r.take(8); b != nil {
-			p.Song = binary.LittleEndian.Uint64(b)
-		}
-		p.Weight = r.float32()
-		dst = append(dst, p)
+	n := r.count(maxPairs, pairBytes)
+	if n == 0 {
+		return dst[:0]
 	}
+	dst = slices.Grow(dst[:0], n)[:n]
+	b, infinite := r.take(pairBytes*n), false
+	for i := range dst {
+		bits := binary.LittleEndian.Uint32(b[pairBytes*i+8:])
+		const exponent = 0x7f80_0000
+		infinite = infinite || bits&exponent == exponent
+		dst[i] = Pair{Song: binary.LittleEndian.Uint64(b[pairBytes*i:]), Weight: math.Float32frombits(bits)}
+	}
+	r.bad = r.bad || infinite
 	return dst
 }
 
