@@ -23,6 +23,8 @@ type Loader struct {
 	to         Tables
 	row        schemas.FactorRow
 	neighbours schemas.Neighbours
+	model      factor.Published // row, translated
+	edges      []cooccur.Edge   // of neighbours, translated
 }
 
 // NewLoader returns a Loader.
@@ -51,7 +53,7 @@ func (l *Loader) Row(key, value []byte) (taken bool, err error) {
 		l.to.Ranker.SetBlend(blend)
 		return true, nil
 	}
-	l.to.Factors.Load(published(&l.row))
+	l.to.Factors.Load(l.published())
 	return true, nil
 }
 
@@ -60,24 +62,28 @@ func (l *Loader) loadNeighbours(song, value []byte) error {
 	if err := n.UnmarshalBinary(value); err != nil {
 		return err
 	}
-	row := cooccur.Row{At: n.At, Listeners: n.Listeners, Neighbours: make([]cooccur.Edge, len(n.Pairs))}
-	for i, p := range n.Pairs {
-		row.Neighbours[i] = cooccur.Edge{Song: factor.Key(p.Song), Weight: p.Weight}
+	l.edges = l.edges[:0]
+	for _, p := range n.Pairs {
+		l.edges = append(l.edges, cooccur.Edge{Song: factor.Key(p.Song), Weight: p.Weight})
 	}
-	l.to.Neighbours.Load(l.to.Factors.SongOf(song), row)
+	l.to.Neighbours.Load(l.to.Factors.SongOf(song), cooccur.Row{At: n.At, Listeners: n.Listeners, Neighbours: l.edges})
 	return nil
 }
 
-// published translates the wire's row for the model.
-func published(r *schemas.FactorRow) factor.Published {
-	p := factor.Published{
-		Kind: factor.Kind(r.Kind), ID: string(r.ID), Vector: r.Vector, Bias: r.Bias,
+// published translates the wire's row for the model, which copies what it keeps.
+func (l *Loader) published() factor.Published {
+	r, p := &l.row, &l.model
+	*p = factor.Published{
+		Acks:  p.Acks[:0],
+		Trend: factor.TrendInfo{Regions: p.Trend.Regions[:0]},
+		Kind:  factor.Kind(r.Kind), ID: string(r.ID), Vector: r.Vector, Bias: r.Bias,
 		FirstAt: r.FirstAt, LastAt: r.LastAt,
 		Popularity: factor.Popularity{
-			Total: float64(r.Plays),
-			Day:   decay.Counter{Value: r.Popularity.Value1d, At: r.Popularity.At},
-			Week:  decay.Counter{Value: r.Popularity.Value7d, At: r.Popularity.At},
-			Month: decay.Counter{Value: r.Popularity.Value28d, At: r.Popularity.At},
+			Total:   float64(r.Plays),
+			Day:     decay.Counter{Value: r.Popularity.Value1d, At: r.Popularity.At},
+			Week:    decay.Counter{Value: r.Popularity.Value7d, At: r.Popularity.At},
+			Month:   decay.Counter{Value: r.Popularity.Value28d, At: r.Popularity.At},
+			Regions: p.Popularity.Regions[:0],
 		},
 	}
 	for _, a := range r.Acks {
@@ -97,5 +103,5 @@ func published(r *schemas.FactorRow) factor.Published {
 			Region: factor.Region(f.Region), Status: status, StartedAt: f.StartedAt, Score: f.Score,
 		})
 	}
-	return p
+	return *p
 }

@@ -1,8 +1,10 @@
 package cooccur_test
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -141,5 +143,39 @@ func BenchmarkAdd(b *testing.B) {
 			edges[i] = cooccur.Edge{Song: factor.Key(rng.IntN(1000)), Weight: 1}
 		}
 		r.Add(p, day, 1, edges)
+	}
+}
+
+// A row that is published again replaces the one before, whatever stood in its places.
+func TestLaterRowReplacesTheEarlier(t *testing.T) {
+	songs := factor.NewTable(factor.DefaultParams())
+	table := cooccur.NewTable(cooccur.DefaultParams(), songs)
+	at := 1000 * day
+	a := songs.Song("a")
+	edge := func(id string, w float32) cooccur.Edge {
+		songs.Song(id)
+		return cooccur.Edge{Song: factor.KeyOf(factor.KindSong, id), Weight: w}
+	}
+	for _, row := range [][]cooccur.Edge{
+		{edge("b", 1), edge("c", 2), edge("d", 3)},
+		{edge("b", 2), edge("e", 1), edge("d", 3)},
+		{edge("b", 2)},
+		{edge("f", 5), edge("g", 6), edge("b", 7), edge("c", 8)},
+		nil,
+	} {
+		table.Load(a, cooccur.Row{At: at, Listeners: float32(len(row)), Neighbours: row})
+		clear(row[:min(1, len(row))]) // the caller uses its list again
+		var got []string
+		table.Each(a, at, func(n factor.Index, pairs float32) { got = append(got, fmt.Sprint(songs.ID(n), pairs)) })
+		var want []string
+		for i, e := range row {
+			if i > 0 {
+				n, _ := songs.Lookup(e.Song)
+				want = append(want, fmt.Sprint(songs.ID(n), e.Weight))
+			}
+		}
+		if len(got) != len(row) || len(row) > 0 && !slices.Equal(got[1:], want) || table.Listeners(a) != float64(len(row)) {
+			t.Errorf("neighbours %v of %v listeners, want those of %v", got, table.Listeners(a), row)
+		}
 	}
 }

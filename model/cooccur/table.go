@@ -16,12 +16,15 @@ type Table struct {
 	rows []*published // by factor.Index; nil = none
 }
 
-// published is a row as its writer published it. Only the places of the neighbours change, once each, under its lock.
+// published is a row as its writer published it last.
 type published struct {
-	Row
+	mu         sync.Mutex // guards the neighbours; held while Each calls back
+	neighbours []Edge
+	places     []factor.Index // of the neighbours, None until the table of songs knows them
 
-	mu     sync.Mutex
-	places []factor.Index // of the neighbours, None until the table of songs knows them
+	head      sync.Mutex // guards the others; taken after mu
+	at        int64
+	listeners float32
 }
 
 // NewTable returns an empty table beside a table of songs.
@@ -30,17 +33,55 @@ func NewTable(p Params, songs *factor.Table) *Table { return &Table{params: p, s
 // Params returns the settings that the table was made with.
 func (t *Table) Params() Params { return t.params }
 
-// Load takes in a published row, which it keeps.
+// Load takes in a copy of a published row.
 func (t *Table) Load(song factor.Index, r Row) {
 	if song == factor.None {
 		return
+	}
+	t.place(song).load(r)
+}
+
+// place returns where a song's row is, and makes room for the first one.
+func (t *Table) place(song factor.Index) *published {
+	if p := t.row(song); p != nil {
+		return p
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for int(song) >= len(t.rows) {
 		t.rows = append(t.rows, make([]*published, max(1024, len(t.rows)/4))...)
 	}
-	t.rows[song] = &published{Row: r, places: make([]factor.Index, len(r.Neighbours))}
+	if t.rows[song] == nil {
+		t.rows[song] = &published{}
+	}
+	return t.rows[song]
+}
+
+// load replaces a row by a later one. Most neighbours stay, each in its place of the list: what is known of them is kept.
+func (p *published) load(r Row) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.head.Lock()
+	p.at, p.listeners = r.At, r.Listeners
+	p.head.Unlock()
+	for i, n := range r.Neighbours {
+		switch {
+		case i >= len(p.neighbours):
+			p.neighbours, p.places = append(p.neighbours, n), append(p.places, factor.None)
+		case p.neighbours[i].Song != n.Song:
+			p.neighbours[i], p.places[i] = n, factor.None
+		default:
+			p.neighbours[i].Weight = n.Weight
+		}
+	}
+	p.neighbours, p.places = p.neighbours[:len(r.Neighbours)], p.places[:len(r.Neighbours)]
+}
+
+// count returns how many came to the song, and when that was valid.
+func (p *published) count() (listeners float32, at int64) {
+	p.head.Lock()
+	defer p.head.Unlock()
+	return p.listeners, p.at
 }
 
 func (t *Table) row(song factor.Index) *published {
@@ -55,7 +96,8 @@ func (t *Table) row(song factor.Index) *published {
 // Listeners returns how many came to a song, faded to when that was published last.
 func (t *Table) Listeners(song factor.Index) float64 {
 	if r := t.row(song); r != nil {
-		return float64(r.Listeners)
+		n, _ := r.count()
+		return float64(n)
 	}
 	return 0
 }
@@ -64,13 +106,15 @@ func (t *Table) Listeners(song factor.Index) float64 {
 func (t *Table) Norm(song factor.Index, at int64) float32 {
 	listeners := 0.
 	if r := t.row(song); r != nil {
-		listeners = float64(r.Listeners) * t.fade(r, at)
+		n, when := r.count()
+		listeners = float64(n) * t.fade(when, at)
 	}
 	return float32(1 / math.Sqrt(listeners+max(t.params.Shrink, 1e-3)))
 }
 
-func (t *Table) fade(r *published, at int64) float64 {
-	return math.Exp2(-max(float64(at)-float64(r.At), 0) * 1e6 / float64(t.params.HalfLife))
+// fade returns how much of what was valid at one instant is left at another.
+func (t *Table) fade(from, at int64) float64 {
+	return math.Exp2(-max(float64(at)-float64(from), 0) * 1e6 / float64(t.params.HalfLife))
 }
 
 // Each calls fn for the neighbours of a song with n_ij, the pairs of both at an instant.
@@ -79,10 +123,11 @@ func (t *Table) Each(song factor.Index, at int64, fn func(neighbour factor.Index
 	if r == nil {
 		return
 	}
-	fade := float32(t.fade(r, at))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, n := range r.Neighbours {
+	_, when := r.count()
+	fade := float32(t.fade(when, at))
+	for i, n := range r.neighbours {
 		if r.places[i] == factor.None {
 			r.places[i], _ = t.songs.Lookup(n.Song)
 		}

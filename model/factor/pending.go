@@ -65,7 +65,7 @@ func (t *Table) Load(r Published) {
 	if r.Kind == KindSong && r.FirstAt != 0 {
 		t.activate(i)
 	}
-	t.touch()
+	t.version.Add(1)
 }
 
 // settleLocked forgets the acknowledged changes of a row and sets it to the published values plus the others.

@@ -69,12 +69,13 @@ type Table struct {
 
 	chunks atomic.Pointer[[]*chunk] // replaced under mu when it grows
 
-	mu      sync.RWMutex // guards the fields below; never taken while a block lock is held
-	index   map[Key]Index
-	rows    int // allocated, None included
-	songs   []Index
-	active  []Index // songs that somebody has listened to
-	version uint64  // grows with each Load and Describe
+	mu     sync.RWMutex // guards the fields below; never taken while a block lock is held
+	index  map[Key]Index
+	rows   int // allocated, None included
+	songs  []Index
+	active []Index // songs that somebody has listened to
+
+	version atomic.Uint64 // grows with each Load and Describe
 }
 
 // NewTable returns an empty table. p must be valid.
@@ -199,11 +200,7 @@ func (t *Table) Active() int {
 }
 
 // Version grows with each Load and Describe: a reader that caches something of the table compares it.
-func (t *Table) Version() uint64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.version
-}
+func (t *Table) Version() uint64 { return t.version.Load() }
 
 // SongList returns the songs in the order in which they became known; the position of a song is its ordinal.
 // The caller must not change the slice; songs that arrive later are not in it.
@@ -242,13 +239,7 @@ func (t *Table) Describe(song Index, m Meta) {
 	c.lock(at).Lock()
 	c.rows[at].meta, c.rows[at].features, c.rows[at].recording = &m, f, recording
 	c.lock(at).Unlock()
-	t.touch()
-}
-
-func (t *Table) touch() {
-	t.mu.Lock()
-	t.version++
-	t.mu.Unlock()
+	t.version.Add(1)
 }
 
 // recordingOf hashes the artist and the title without case, punctuation and bracketed additions such as "(Remastered 2011)":
