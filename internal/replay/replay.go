@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -78,6 +77,20 @@ type songShard struct {
 	offset  int64
 	updates []stream.Message // of the batch before
 	rows    []stream.Change  // published since the last barrier
+	room    []byte           // holds rows
+}
+
+// roomBytes is how much is allocated for rows at a time.
+const roomBytes = 1 << 20
+
+// keep returns a copy that lasts as long as the rows.
+func (s *songShard) keep(b []byte) []byte {
+	if len(s.room)+len(b) > cap(s.room) {
+		s.room = make([]byte, 0, max(roomBytes, len(b)))
+	}
+	from := len(s.room)
+	s.room = append(s.room, b...)
+	return s.room[from:len(s.room):len(s.room)]
 }
 
 // New returns a cluster in which nothing has happened.
@@ -141,7 +154,7 @@ func (c *Cluster) addSongShard(n int32, m *song.Metrics) error {
 	s := &songShard{}
 	rows := newStore()
 	rows.changed = func(change stream.Change) {
-		s.rows = append(s.rows, stream.Change{Key: slices.Clone(change.Key), Value: slices.Clone(change.Value)})
+		s.rows = append(s.rows, stream.Change{Key: s.keep(change.Key), Value: s.keep(change.Value)})
 	}
 	task, err := song.New(c.cfg.Song, m, rows)
 	if err != nil {
