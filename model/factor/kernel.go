@@ -25,6 +25,14 @@ func dotGo(a, b []float32) float32 {
 	return ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))
 }
 
+// dotsGo sets products to those of user with each of the rows that lie one behind the other. len(rows) must be at least
+// len(user)·len(products).
+func dotsGo(user, rows, products []float32) {
+	for i := range products {
+		products[i] = dotGo(user, rows[i*len(user):][:len(user)])
+	}
+}
+
 // axpyGo adds c·x to y. len(y) must be at least len(x).
 func axpyGo(c float32, x, y []float32) {
 	y = y[:len(x)]

@@ -12,6 +12,9 @@ var hasAVX2 = cpu.X86.HasAVX2 //nolint:gochecknoglobals // a fact about the mach
 func dotAVX2(a, b *float32, n int) float32
 
 //go:noescape
+func dotsAVX2(user, rows, products *float32, count, n int)
+
+//go:noescape
 func axpyAVX2(c float32, x, y *float32, n int)
 
 //go:noescape
@@ -34,6 +37,14 @@ func dot(a, b []float32) float32 {
 		return dotAVX2(&a[0], &b[0], n)
 	}
 	return dotGo(a, b)
+}
+
+func dots(user, rows, products []float32) {
+	if n := len(user); hasAVX2 && n >= 8 && n%8 == 0 && len(products) > 0 && n*len(products) <= len(rows) {
+		dotsAVX2(&user[0], &rows[0], &products[0], len(products), n)
+		return
+	}
+	dotsGo(user, rows, products)
 }
 
 func axpy(c float32, x, y []float32) {

@@ -25,6 +25,41 @@ dotloop:
 	MOVSS X0, ret+24(FP)
 	RET
 
+// func dotsAVX2(user, rows, products *float32, count, n int)
+//
+// dotAVX2 for rows that lie one behind the other: the sums of one overlap with the loads of the next.
+TEXT ·dotsAVX2(SB), NOSPLIT, $0-40
+	MOVQ user+0(FP), DI
+	MOVQ rows+8(FP), SI
+	MOVQ products+16(FP), R8
+	MOVQ count+24(FP), BX
+	MOVQ n+32(FP), DX
+
+dotsrow:
+	MOVQ   DI, R9
+	MOVQ   DX, CX
+	VXORPS Y0, Y0, Y0
+
+dotsloop:
+	VMOVUPS (R9), Y1
+	VMULPS  (SI), Y1, Y1
+	VADDPS  Y1, Y0, Y0
+	ADDQ    $32, SI
+	ADDQ    $32, R9
+	SUBQ    $8, CX
+	JNZ     dotsloop
+
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS       X1, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, (R8)
+	ADDQ         $4, R8
+	DECQ         BX
+	JNZ          dotsrow
+	VZEROUPPER
+	RET
+
 // func axpyAVX2(c float32, x, y *float32, n int)
 TEXT ·axpyAVX2(SB), NOSPLIT, $0-32
 	VBROADCASTSS c+0(FP), Y0

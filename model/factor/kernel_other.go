@@ -4,6 +4,8 @@ package factor
 
 func dot(a, b []float32) float32 { return dotGo(a, b) }
 
+func dots(user, rows, products []float32) { dotsGo(user, rows, products) }
+
 func axpy(c float32, x, y []float32) { axpyGo(c, x, y) }
 
 func decayAxpy(keep, c float32, x, y []float32) { decayAxpyGo(keep, c, x, y) }

@@ -34,6 +34,12 @@ func TestKernelsMatchTheirTwins(t *testing.T) {
 		for n := range 97 {
 			a, b, c, d := vector(n), vector(n+round%3), vector(n), vector(n)
 			same("dot", n, []float32{dot(a, b)}, []float32{dotGo(a, b)})
+			for count := range 5 {
+				rows, got, want := vector(n*count+round%3), make([]float32, count), make([]float32, count)
+				dots(a, rows, got)
+				dotsGo(a, rows, want)
+				same("dots", n, got, want)
+			}
 			x, y := slices.Clone(b), slices.Clone(b)
 			axpy(1.25, a, x)
 			axpyGo(1.25, a, y)

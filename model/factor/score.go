@@ -30,10 +30,9 @@ func (t *Table) Score(user []float32, dst *Scores) {
 	chunks := *t.chunks.Load()
 	for first := 0; first < rows; first += blockRows {
 		c, at := chunks[first/chunkRows], first%chunkRows
+		n := min(blockRows, rows-first)
 		c.lock(at).RLock()
-		for n := range min(blockRows, rows-first) {
-			dst.rows[first+n] = dot(user, c.vector(at+n, t.params.Dim))
-		}
+		dots(user, c.vectors[at*t.params.Dim:][:n*t.params.Dim], dst.rows[first:first+n])
 		c.lock(at).RUnlock()
 	}
 	sumFeatures(chunks, dst)

@@ -452,3 +452,18 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkScore scores every song of a table for one listener.
+func BenchmarkScore(b *testing.B) {
+	p := DefaultParams()
+	table := NewTable(p)
+	songs := catalogue(table, 50_000)
+	user := make([]float32, p.Dim)
+	InitRow(p, 1, user)
+	var s Scores
+	b.ReportAllocs()
+	for b.Loop() {
+		table.Score(user, &s)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(songs)), "ns/song")
+}
