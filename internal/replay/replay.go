@@ -99,10 +99,10 @@ func New(cfg Config) (*Cluster, error) {
 		cfg.Shards = 1
 	}
 	if cfg.Batch == 0 {
-		cfg.Batch = 512
+		cfg.Batch = 4096
 	}
 	if cfg.Span == 0 {
-		cfg.Span = 60 * 60 * 1000
+		cfg.Span = 6 * 60 * 60 * 1000
 	}
 	l, s := &cfg.Listener, &cfg.Song
 	l.Listens, l.Ticks, l.SongUpdates, l.Playlists, l.DeadLetters = listens, ticks, songUpdates, playlists, deadLetters
