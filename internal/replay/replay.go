@@ -37,7 +37,7 @@ type Config struct {
 	Song     song.Config
 	// Shards is the number of instances; default 1.
 	Shards int
-	// Batch is the greatest number of events in one transaction; default 512. Span is the event time after which it ends
+	// Batch is the greatest number of events in one transaction; default 4096. Span is the event time after which it ends
 	// anyway, in ms; default an hour.
 	Batch int
 	Span  int64
@@ -102,7 +102,7 @@ func New(cfg Config) (*Cluster, error) {
 		cfg.Batch = 4096
 	}
 	if cfg.Span == 0 {
-		cfg.Span = 6 * 60 * 60 * 1000
+		cfg.Span = 60 * 60 * 1000
 	}
 	l, s := &cfg.Listener, &cfg.Song
 	l.Listens, l.Ticks, l.SongUpdates, l.Playlists, l.DeadLetters = listens, ticks, songUpdates, playlists, deadLetters
