@@ -149,6 +149,10 @@ func (st *Store) ScanRange(lower, upper []byte, fn func(key, value []byte) error
 	return err
 }
 
+// batchKept is the size up to which the memory of a batch is used again: what a transaction of a task under load has, and a new one of
+// that size would be fresh pages each time.
+const batchKept = 16 << 20
+
 // Apply writes the changes and the next changelog offset in one atomic batch in memory, which goes to disk later and in
 // order: after a crash the store holds a prefix of what was applied. It copies what it needs. An error wraps
 // ErrOffset or ErrKey for a wrong argument (nothing is written), ErrCorrupt, ErrClosed, or the reason of Shared.Health.
@@ -161,7 +165,7 @@ func (st *Store) Apply(changes []Change, offset int64) error {
 		for _, c := range changes {
 			size += len(c.Key) + len(c.Value) + 16
 		}
-		batch := st.db.NewBatchWithSize(size)
+		batch := st.db.NewBatchWithSize(size, pebble.WithMaxRetainedSizeBytes(batchKept))
 		for _, c := range changes {
 			err := checkKey(c.Key)
 			switch {
