@@ -137,7 +137,7 @@ const updatesBytes = 32 << 10
 // is such a change for every second event, and a record costs as much as what one says.
 func (t *Task) flushUpdates(out *stream.Output) error {
 	t.learner.Flush(t.seq, func(d factor.Delta) {
-		u := t.update(factor.KeyOf(d.Kind, d.ID), d.Kind, func() string { return d.ID })
+		u := t.update(d.Key, d.Kind, func() string { return d.ID })
 		u.vector, u.bias, u.count = append(u.vector[:0], d.Vector...), d.Bias, d.Count
 	})
 	t.flushBlend()

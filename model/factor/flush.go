@@ -71,7 +71,7 @@ func (l *Learner) Flush(seq int64, yield func(d Delta)) {
 		// Read without the lock: nobody changes a closed change, and it can only be recycled after it was acknowledged,
 		// which cannot happen before it has been yielded and committed.
 		r := &c.rows[at]
-		yield(Delta{Kind: r.kind, ID: r.id, Vector: closed.vector, Bias: closed.bias, Count: closed.count, Origin: closed.origin})
+		yield(Delta{Key: r.key, Kind: r.kind, ID: r.id, Vector: closed.vector, Bias: closed.bias, Count: closed.count, Origin: closed.origin})
 	}
 	l.reset()
 }

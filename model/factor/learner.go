@@ -66,6 +66,7 @@ type Step struct {
 
 // Delta is the combined change of one row between two flushes.
 type Delta struct {
+	Key    Key // of Kind and ID
 	Kind   Kind
 	ID     string
 	Vector []float32 // valid only until yield returns
