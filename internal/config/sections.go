@@ -125,6 +125,22 @@ func (i Ingest) Validate() error {
 	return p.err()
 }
 
+// DLQ says how dead letters are written.
+type DLQ struct {
+	HeaderStyle string `koanf:"header_style" help:"Names of the headers that say where a dead letter comes from and why: streams, connect or spring. earworm dlq reads all three."`
+}
+
+// DefaultDLQ returns the names of Kafka Streams.
+func DefaultDLQ() DLQ { return DLQ{HeaderStyle: "streams"} }
+
+// Validate reports every setting that makes no sense.
+func (d DLQ) Validate() error {
+	var p problems
+	p.check(slices.Contains([]string{"streams", "connect", "spring"}, d.HeaderStyle), "dlq.header_style",
+		"%q is not one of streams, connect, spring", d.HeaderStyle)
+	return p.err()
+}
+
 // Listener sets the listener tasks.
 type Listener struct {
 	DedupeWindow  time.Duration `koanf:"dedupe_window" help:"Event ids are remembered for this long; what is older cannot be told from a duplicate and is too late."`
