@@ -91,6 +91,7 @@ func commands(a *app) []*cobra.Command {
 		newTrendsCommand(a),
 		newInspectCommand(a),
 		newVerifyCommand(a),
+		newDLQCommand(a),
 		newConfigCommand(a),
 		newHealthCommand(a),
 		newVersionCommand(a),

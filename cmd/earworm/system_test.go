@@ -41,7 +41,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func startSystem(t *testing.T) *system {
+func startSystem(t *testing.T, environ ...string) *system {
 	t.Helper()
 	b, err := broker.Start(t.Context(), broker.Config{})
 	if err != nil {
@@ -53,6 +53,7 @@ func startSystem(t *testing.T) *system {
 		"EARWORM_HTTP_LISTEN=" + freeAddress(t), "EARWORM_HTTP_ADMIN_LISTEN=" + freeAddress(t),
 		"EARWORM_HTTP_ADMIN_TOKEN=0123456789abcdef", "EARWORM_LOG_LEVEL=warn",
 	}}
+	s.environ = append(s.environ, environ...)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	var log bytes.Buffer

@@ -25,6 +25,7 @@ type Topics struct {
 	Trends            string `koanf:"trends" help:"Output: trends per song and region."`
 	Metrics           string `koanf:"metrics" help:"Output: experiment metrics."`
 	DeadLetters       string `koanf:"dead_letters" help:"Output: records that could not be used, verbatim."`
+	LetterMarks       string `koanf:"letter_marks" help:"Internal: which dead letters were sent again."`
 }
 
 // DefaultTopics returns 32 partitions with one replica and derived names.
@@ -36,7 +37,7 @@ func (t Topics) Overrides() map[string]string {
 		"events": t.Events, "catalog": t.Catalog, "users": t.Users, "listens": t.Listens,
 		"listener_changelog": t.ListenerChangelog, "song_updates": t.SongUpdates, "song_factors": t.SongFactors,
 		"ticks": t.Ticks, "playlists": t.Playlists, "patches": t.Patches, "trends": t.Trends, "metrics": t.Metrics,
-		"dead_letters": t.DeadLetters,
+		"dead_letters": t.DeadLetters, "letter_marks": t.LetterMarks,
 	}
 	maps.DeleteFunc(names, func(_, name string) bool { return name == "" })
 	return names

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"earworm/consumers/ingest"
+	"earworm/consumers/letters"
 	"earworm/consumers/listener"
 	"earworm/consumers/song"
 	"earworm/consumers/stream"
@@ -38,6 +39,7 @@ func Topics(cfg config.Config) schemas.Topics {
 			{"trends", &t.Trends},
 			{"metrics", &t.Metrics},
 			{"dead_letters", &t.DeadLetters},
+			{"letter_marks", &t.LetterMarks},
 		} {
 			if topic.key == key {
 				*topic.dst = name
@@ -74,6 +76,23 @@ func specs(cfg config.Config, topics schemas.Topics) []stream.TopicSpec {
 		out = append(out, spec)
 	}
 	return out
+}
+
+// LettersConfig says where the dead letters of the configuration's cluster are.
+func LettersConfig(cfg config.Config) (letters.Config, error) {
+	options, err := KafkaOptions(cfg)
+	if err != nil {
+		return letters.Config{}, err
+	}
+	c := letters.Config{
+		App: cfg.App, Topics: Topics(cfg), ClientOptions: options, TransactionTimeout: cfg.Kafka.TransactionTimeout,
+	}
+	for _, spec := range specs(cfg, c.Topics) {
+		if spec.Name == c.Topics.LetterMarks {
+			c.Marks = spec
+		}
+	}
+	return c, nil
 }
 
 // KafkaOptions returns the options of a client for the configuration's cluster.
