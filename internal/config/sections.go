@@ -77,15 +77,16 @@ func isTopic(s string) bool {
 
 // State says where local state lives.
 type State struct {
-	Dir           string `koanf:"dir" main:"1" help:"Directory of the local stores. It can be deleted: state is rebuilt from Kafka."`
-	CacheBytes    Bytes  `koanf:"cache_bytes" help:"Block cache shared by all stores."`
-	MemtableBytes Bytes  `koanf:"memtable_bytes" help:"Write buffer of one store; each task has a store. A crash costs its content, which is restored from the changelog."`
-	LowDiskBytes  Bytes  `koanf:"low_disk_bytes" help:"Stop rather than run with less free space than this."`
+	Dir           string        `koanf:"dir" main:"1" help:"Directory of the local stores. It can be deleted: state is rebuilt from Kafka."`
+	CacheBytes    Bytes         `koanf:"cache_bytes" help:"Block cache shared by all stores."`
+	MemtableBytes Bytes         `koanf:"memtable_bytes" help:"Write buffer of one store; each task has a store. A crash costs its content, which is restored from the changelog."`
+	LowDiskBytes  Bytes         `koanf:"low_disk_bytes" help:"Stop rather than run with less free space than this."`
+	ScrubDelay    time.Duration `koanf:"scrub_delay" help:"How long after a listener was erased the files of the stores are rewritten without them, all who were erased meanwhile together."`
 }
 
 // DefaultState returns write buffers that hold a few seconds of a busy task: rows that change often reach the disk once.
 func DefaultState() State {
-	return State{Dir: "earworm-state", CacheBytes: 128 * MiB, MemtableBytes: 32 * MiB, LowDiskBytes: GiB}
+	return State{Dir: "earworm-state", CacheBytes: 128 * MiB, MemtableBytes: 32 * MiB, LowDiskBytes: GiB, ScrubDelay: 10 * time.Minute}
 }
 
 // Validate reports every setting that makes no sense.
@@ -95,6 +96,7 @@ func (s State) Validate() error {
 	between(&p, "state.cache_bytes", s.CacheBytes, MiB, TiB)
 	between(&p, "state.memtable_bytes", s.MemtableBytes, 256*KiB, GiB)
 	between(&p, "state.low_disk_bytes", s.LowDiskBytes, 0, TiB)
+	p.within("state.scrub_delay", s.ScrubDelay, time.Millisecond, day)
 	return p.err()
 }
 

@@ -205,7 +205,7 @@ func stateConfig(s config.State, now func() time.Time) state.Config {
 	c := state.Default()
 	c.Dir, c.Now = s.Dir, now
 	c.CacheBytes, c.MemTableBytes = int64(s.CacheBytes), int64(s.MemtableBytes)
-	c.MinFreeBytes = int64(s.LowDiskBytes)
+	c.MinFreeBytes, c.ScrubDelay = int64(s.LowDiskBytes), s.ScrubDelay
 	if s.LowDiskBytes == 0 {
 		c.MinFreeBytes, c.MinFreePercent = -1, -1
 	}
