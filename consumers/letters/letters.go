@@ -121,16 +121,23 @@ func (c *Client) Read(ctx context.Context, filter Filter, fn func(*Letter) error
 }
 
 func (c *Client) read(ctx context.Context, marks marks, filter Filter, fn func(*Letter) error) error {
+	return c.each(ctx, marks, func(l *Letter) error {
+		if !filter.Match(l) {
+			return nil
+		}
+		if l.Mark == schemas.MarkErased {
+			l.Key, l.Value, l.Original, l.Headers, l.Message = nil, nil, nil, nil, ""
+		}
+		return fn(l)
+	})
+}
+
+// each hands every letter to fn, whole, whatever became of it.
+func (c *Client) each(ctx context.Context, marks marks, fn func(*Letter) error) error {
 	var letter Letter
 	err := stream.ReadAll(ctx, c.cfg.ClientOptions, []string{c.cfg.Topics.DeadLetters}, func(rec *stream.Record) error {
 		letter = parse(rec)
 		letter.Mark = marks.of(&letter)
-		if !filter.Match(&letter) {
-			return nil
-		}
-		if letter.Mark == schemas.MarkErased {
-			letter.Key, letter.Value, letter.Original, letter.Headers, letter.Message = nil, nil, nil, nil, ""
-		}
 		return fn(&letter)
 	})
 	if err != nil {

@@ -403,3 +403,47 @@ func TestTwoReplaysAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestErasedLettersAreNeitherShownNorSent: also those that were sent before, and those of which a replay has not heard yet.
+func TestErasedLettersAreNeitherShownNorSent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for i, key := range []string{"ann", "bob", "ann", "cem"} {
+		r.letter(int32(i), time.Unix(int64(100+i), 0), key, "v"+strconv.Itoa(i), from(r.topics.Events, 0, schemas.CodeBadID)...)
+	}
+	c := r.open()
+	defer c.Close()
+	anns := func(l *letters.Letter) bool { return string(l.Key) == "ann" }
+	if got, err := c.Count(t.Context(), anns); err != nil || got != (letters.Found{Letters: 2, Newest: time.Unix(102, 0)}) {
+		t.Fatalf("before: %+v, %v", got, err)
+	}
+	if _, err := c.Replay(t.Context(), letters.Request{Filter: letters.Filter{Places: []letters.Place{{Partition: 2}}}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := c.Erase(t.Context(), anns); err != nil || got != (letters.Found{Letters: 2, Marked: 2, Newest: time.Unix(102, 0)}) {
+			t.Fatalf("erased: %+v, %v", got, err)
+		}
+	}
+	want := letters.Result{Chosen: 4, Sent: 2, Erased: 2}
+	if got, err := c.Replay(t.Context(), letters.Request{}); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	sent := r.committed(r.topics.Events)
+	if len(sent) != 3 { // one of ann's, before
+		t.Errorf("%d records were sent", len(sent))
+	}
+	erased := 0
+	err := c.Read(t.Context(), letters.Filter{}, func(l *letters.Letter) error {
+		if l.Mark == schemas.MarkErased {
+			erased++
+			if l.Key != nil || l.Value != nil || l.Headers != nil || l.Original != nil || l.Message != "" {
+				t.Errorf("shown: %+v", l)
+			}
+		}
+		return nil
+	})
+	if err != nil || erased != 2 {
+		t.Errorf("%d erased, %v", erased, err)
+	}
+}

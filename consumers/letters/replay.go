@@ -64,25 +64,12 @@ func (c *Client) Replay(ctx context.Context, request Request) (Result, error) {
 		err := c.Read(ctx, request.Filter, func(l *Letter) error { return r.one(ctx, l) })
 		return r.result, err
 	}
-	if err := stream.EnsureTopics(ctx, c.admin, []stream.TopicSpec{c.cfg.Marks}); err != nil {
-		return Result{}, fmt.Errorf("letters: %w", err)
-	}
-	out, err := stream.NewTransactor(c.cfg.ClientOptions, c.cfg.App+"-dlq-replay", c.cfg.TransactionTimeout)
-	if err != nil {
-		return Result{}, fmt.Errorf("letters: %w", err)
-	}
-	defer out.Close()
-	r.out = out
-	// First the id, then the marks. The other way round, a run that has not ended could commit marks after they were read, and its
-	// letters would be sent twice.
-	if err := out.Fence(ctx); err != nil {
-		return Result{}, fmt.Errorf("letters: %w", err)
-	}
-	// Without asking whether the topic exists: the client may remember that it does not, and every letter would be sent again.
-	found, err := c.marks(ctx)
+	out, found, err := c.takeOver(ctx)
 	if err != nil {
 		return Result{}, err
 	}
+	defer out.Close()
+	r.out = out
 	committed := Result{}
 	err = c.read(ctx, found, request.Filter, func(l *Letter) error {
 		if err := r.one(ctx, l); err != nil {
@@ -105,6 +92,30 @@ func (c *Client) Replay(ctx context.Context, request Request) (Result, error) {
 		return committed, errors.Join(err, out.Abort(context.WithoutCancel(ctx)))
 	}
 	return r.result, nil
+}
+
+// takeOver makes this client the only one that can write marks, and reads those that are there. The caller closes the transactor.
+//
+// First the id, then the marks. The other way round, a run that has not ended could commit marks after they were read, and its
+// letters would be sent twice.
+func (c *Client) takeOver(ctx context.Context) (*stream.Transactor, marks, error) {
+	if err := stream.EnsureTopics(ctx, c.admin, []stream.TopicSpec{c.cfg.Marks}); err != nil {
+		return nil, nil, fmt.Errorf("letters: %w", err)
+	}
+	out, err := stream.NewTransactor(c.cfg.ClientOptions, c.cfg.App+"-dlq-replay", c.cfg.TransactionTimeout)
+	if err != nil {
+		return nil, nil, fmt.Errorf("letters: %w", err)
+	}
+	if err := out.Fence(ctx); err != nil {
+		out.Close()
+		return nil, nil, fmt.Errorf("letters: %w", err)
+	}
+	found, err := c.marks(ctx)
+	if err != nil {
+		out.Close()
+		return nil, nil, err
+	}
+	return out, found, nil
 }
 
 // aim finds out where can be sent to.

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // ErrTransaction means that a transaction of a Transactor did not end as asked; whether it was committed is not known.
@@ -106,20 +107,30 @@ func (t *Transactor) Abort(ctx context.Context) error {
 // Close drops what is not committed.
 func (t *Transactor) Close() { t.cl.Close() }
 
-// PartitionCounts returns how many partitions each of the topics has; one that does not exist is left out. A client
-// remembers for some seconds what it was told: a topic that has just been created may be missing.
+// PartitionCounts returns how many partitions each of the topics has now; one that does not exist is left out. The brokers are asked
+// each time: a client remembers for a while that a topic is missing.
 func PartitionCounts(ctx context.Context, cl *kgo.Client, topics ...string) (map[string]int32, error) {
 	counts := map[string]int32{}
 	if len(topics) == 0 {
 		return counts, nil
 	}
-	details, err := kadm.NewClient(cl).ListTopics(ctx, topics...)
-	if err != nil {
-		return nil, fmt.Errorf("listing topics: %w", err)
+	request := kmsg.NewPtrMetadataRequest()
+	for _, topic := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &topic
+		request.Topics = append(request.Topics, t)
 	}
-	for _, d := range details {
-		if d.Err == nil {
-			counts[d.Topic] = int32(len(d.Partitions)) //nolint:gosec // Kafka counts partitions in 32 bits
+	response, err := request.RequestWith(ctx, cl)
+	if err != nil {
+		return nil, fmt.Errorf("asking for topics: %w", err)
+	}
+	for _, t := range response.Topics {
+		switch err := kerr.ErrorForCode(t.ErrorCode); {
+		case err == nil && t.Topic != nil:
+			counts[*t.Topic] = int32(len(t.Partitions)) //nolint:gosec // Kafka counts partitions in 32 bits
+		case errors.Is(err, kerr.UnknownTopicOrPartition):
+		default:
+			return nil, fmt.Errorf("asking for topics: %w", err)
 		}
 	}
 	return counts, nil
