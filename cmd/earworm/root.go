@@ -92,6 +92,7 @@ func commands(a *app) []*cobra.Command {
 		newInspectCommand(a),
 		newVerifyCommand(a),
 		newDLQCommand(a),
+		newEraseCommand(a),
 		newConfigCommand(a),
 		newHealthCommand(a),
 		newVersionCommand(a),

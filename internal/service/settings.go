@@ -11,6 +11,7 @@ import (
 	"earworm/consumers/song"
 	"earworm/consumers/stream"
 	"earworm/internal/config"
+	"earworm/internal/erasure"
 	"earworm/internal/pseudonym"
 	"earworm/model/factor"
 	"earworm/model/trend"
@@ -73,6 +74,10 @@ func specs(cfg config.Config, topics schemas.Topics) []stream.TopicSpec {
 				spec.Configs[key] = millis(d)
 			}
 		}
+		if s.Retention > 0 {
+			// A segment goes when its last record is old enough: with Kafka's week, records would stay up to a week longer than said.
+			spec.Configs["segment.ms"] = millis(min(s.Retention/2, 24*time.Hour))
+		}
 		out = append(out, spec)
 	}
 	return out
@@ -93,6 +98,22 @@ func LettersConfig(cfg config.Config) (letters.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// ErasureConfig says what an erasure has to reach under the configuration. Clock and progress are the caller's.
+func ErasureConfig(cfg config.Config) (erasure.Config, error) {
+	names, err := mapper(cfg.Ingest)
+	if err != nil {
+		return erasure.Config{}, err
+	}
+	options, err := KafkaOptions(cfg)
+	if err != nil {
+		return erasure.Config{}, err
+	}
+	return erasure.Config{
+		App: cfg.App, Topics: Topics(cfg), ClientOptions: options, Aliases: cfg.Ingest.Aliases, Names: names.All,
+		ScrubDelay: cfg.State.ScrubDelay,
+	}, nil
 }
 
 // KafkaOptions returns the options of a client for the configuration's cluster.
