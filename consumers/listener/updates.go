@@ -152,6 +152,16 @@ func (t *Task) flushUpdates(out *stream.Output) error {
 			t.sendUpdates(to, out)
 		}
 	}
+	for i := range t.taken { // after what they may have brought in this very transaction
+		w := &t.taken[i]
+		w.Partition, w.Seq = t.partition, t.seq
+		t.key = append(append(t.key[:0], w.Kind), w.ID...)
+		to := stream.PartitionOf(t.key, t.cfg.Partitions)
+		t.outgoing[to] = schemas.AppendSongUpdate(t.outgoing[to], w)
+		if len(t.outgoing[to]) >= updatesBytes {
+			t.sendUpdates(to, out)
+		}
+	}
 	for to := range t.outgoing {
 		t.sendUpdates(int32(to), out)
 	}
@@ -171,6 +181,8 @@ func (t *Task) sendUpdates(to int32, out *stream.Output) {
 func (t *Task) forgetUpdates() {
 	clear(t.updates)
 	clear(t.repeats)
+	clear(t.taken)
+	t.taken = t.taken[:0]
 	if len(t.ordered) > updatesKept {
 		t.ordered = slices.Clone(t.ordered[:updatesKept])
 	}

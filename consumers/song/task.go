@@ -26,6 +26,7 @@ type Task struct {
 	clock    int64 // event time up to which trends were evaluated, Unix ms
 	dirty    []*row
 	edges    []cooccur.Edge
+	taken    []observation // listens of who was erased, to be taken back at the end of the transaction
 	pending  []observation // listens of the transaction, evaluated in event time at its end
 	order    []instant     // of pending, by time
 
@@ -59,7 +60,7 @@ func New(cfg Config, metrics *Metrics, store stream.Store) (*Task, error) {
 
 func (t *Task) reset() error {
 	t.metrics.rows.Sub(float64(len(t.rows)))
-	t.rows, t.dirty, t.pending = map[factor.Key]*row{}, t.dirty[:0], t.pending[:0]
+	t.rows, t.dirty, t.pending, t.taken = map[factor.Key]*row{}, t.dirty[:0], t.pending[:0], t.taken[:0]
 	t.beats, t.clock = beats{}, 0
 	if err := t.load(); err != nil {
 		return err
@@ -114,7 +115,9 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 		r.learnBlend(u)
 		return
 	}
-	if u.Listeners > 0 || len(u.Pairs) > 0 {
+	if u.Withdraws {
+		t.takeBack(r, u)
+	} else if u.Listeners > 0 || len(u.Pairs) > 0 {
 		t.pair(r, u)
 	}
 	if len(u.Vector) > 0 || u.Bias != 0 {
@@ -127,7 +130,11 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 	}
 	r.acknowledge(u.Partition, u.Seq)
 	for _, b := range u.Listens {
-		t.pending = append(t.pending, observation{row: r, ListenBucket: b})
+		if u.Withdraws {
+			t.taken = append(t.taken, observation{row: r, ListenBucket: b})
+		} else {
+			t.pending = append(t.pending, observation{row: r, ListenBucket: b})
+		}
 	}
 }
 
@@ -155,6 +162,7 @@ func (t *Task) Flush(out *stream.Output) error {
 	}
 	clear(t.pending)
 	t.pending = t.pending[:0]
+	t.forgetListens()
 	inOrder(t.dirty)
 	for _, r := range t.dirty {
 		t.write(r, out)

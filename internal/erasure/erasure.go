@@ -199,8 +199,8 @@ func (r *run) conclude(ctx context.Context, receipt *Receipt, before, now *surve
 		disks.GoneBy = new(receipt.EffectiveAt.Add(2 * r.cfg.ScrubDelay).Truncate(time.Second))
 	}
 	receipt.Places = append(receipt.Places, dead, disks, Place{
-		Place: t.SongFactors, What: "songs that the listener taught something about", Found: before.trained,
-		Note: "stays; rows name no listener",
+		Place: t.SongFactors, What: "songs that the listener had heard", Found: before.songs,
+		Note: "first listens and pairs are taken back, gradient steps stay; rows name no listener",
 	})
 	receipt.VerifiedAt, receipt.Limits = r.cfg.Now().UTC(), slices.Clone(limits)
 	receipt.Complete = receipt.EffectiveAt != nil && r.left(now) == 0

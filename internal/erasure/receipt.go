@@ -38,7 +38,9 @@ type Place struct {
 
 // limits are the same in every receipt.
 var limits = []string{
-	"Factors: what the listener taught stays in the rows of songs, which name no listener.",
+	"Factors: first listens are taken out of the popularity of songs (of the days on which a song was heard, the first and the last), and pairs out of their neighbours " +
+		"(on average, where pairs of popular songs were drawn). What gradient steps moved in the vectors of songs stays: later steps of others have built on it. Rows name no listener.",
+	"Plays: how often a song was played is a sum over everybody, and stays.",
 	"Trends: the counts of listens by region and five minutes name nobody and fade within days.",
 	"Events that the listener's devices send after the erasure are those of somebody new.",
 	"Copies that others made of the topics, and backups, are out of reach.",

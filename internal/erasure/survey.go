@@ -26,8 +26,7 @@ type trace struct {
 type survey struct {
 	topics  map[string]*trace
 	names   map[string]bool // of the person, those under which rows are stored
-	songs   int             // listened to
-	trained int             // of those, the ones that taught something
+	songs   int             // in the history
 	letters letters.Found
 }
 
@@ -109,7 +108,7 @@ func (r *run) read(ctx context.Context, topic string, compacted bool, mine func(
 	for key, value := range last {
 		if value != nil {
 			found.live++
-			s.learnt([]byte(key), value)
+			s.learnt([]byte(key))
 		}
 	}
 	return found, nil
@@ -127,20 +126,15 @@ func erasing(topic string, t schemas.Topics, rec *stream.Record) bool {
 	return event.UnmarshalBinary(rec.Value) == nil && event.Kind == schemas.KindErase
 }
 
-// learnt notes what a row in force says: under which name it is stored, and whether it taught something.
-func (s *survey) learnt(key, value []byte) {
+// learnt notes what a row in force says: under which name it is stored, and of which song.
+func (s *survey) learnt(key []byte) {
 	k, err := state.ParseUserKey(key)
 	if err != nil {
 		return
 	}
 	s.names[string(k.User)] = true
-	var entry state.HistoryEntry
-	if k.Row != state.RowHistory || entry.UnmarshalBinary(value) != nil {
-		return
-	}
-	s.songs++
-	if entry.Flags&state.FlagTrained != 0 {
-		s.trained++
+	if k.Row == state.RowHistory {
+		s.songs++
 	}
 }
 
