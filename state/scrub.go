@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,15 +26,17 @@ var scrubKey = []byte("\x00scrub")
 // scrubSpansMax is the number of erased listeners from which the whole family of keys is rewritten instead of each one's.
 const scrubSpansMax = 64
 
-// span is a range of keys: lower is included, upper is not.
-type span struct{ lower, upper []byte }
+// span is a range of keys: lower is included, upper is not. All its rows lie between lower and last, which are no keys of rows.
+type span struct{ lower, last, upper []byte }
+
+// spanOf is the span of all rows whose keys begin with a prefix that goes on with less than 0xff.
+func spanOf(prefix []byte) span {
+	return span{lower: prefix, last: append(bytes.Clone(prefix), 0xff), upper: prefixEnd(prefix)}
+}
 
 // everyone are the families of keys that hold listeners.
 func everyone() []span {
-	return []span{
-		{[]byte{familyUser}, []byte{familyUser + 1}},
-		{[]byte{familyZone}, []byte{familyZone + 1}},
-	}
+	return []span{spanOf([]byte{familyUser}), spanOf([]byte{familyZone})}
 }
 
 // scrubber is what a store still has to rewrite.
@@ -59,11 +62,12 @@ func erased(changes []Change) []span {
 		switch c.Key[0] {
 		case familyUser:
 			if k, err := ParseUserKey(c.Key); err == nil && k.Row == RowCore {
-				prefix := AppendUserPrefix(nil, k.User)
-				spans = append(spans, span{prefix, prefixEnd(prefix)})
+				spans = append(spans, spanOf(AppendUserPrefix(nil, k.User)))
 			}
 		case familyZone:
-			spans = append(spans, span{append([]byte(nil), c.Key...), append(append([]byte(nil), c.Key...), 0)})
+			spans = append(spans, span{
+				lower: bytes.Clone(c.Key[:len(c.Key)-1]), last: append(bytes.Clone(c.Key), 0), upper: append(bytes.Clone(c.Key), 1),
+			})
 		}
 	}
 	for _, s := range spans {
@@ -108,7 +112,7 @@ func (st *Store) scrub() {
 	}
 	c.spans, c.all, c.timer, c.cancel = nil, false, nil, cancel
 	c.mu.Unlock()
-	err := st.rewrite(ctx, spans)
+	err := st.stir(ctx, spans)
 	if err == nil {
 		err = st.relist(ctx)
 	}
@@ -187,6 +191,30 @@ func (st *Store) rewrite(ctx context.Context, spans []span) error {
 	case <-st.shared.health.failed:
 		return st.shared.health.err()
 	}
+}
+
+// stir rewrites the spans so that not even the deletions stay. Pebble moves a file that overlaps with no other down a level as it is: one
+// with nothing but deletions would come to rest on the last level, where they delete nothing, and name who was erased. Two files
+// that overlap cannot be moved; so each span gets two, which hold deletions of keys that no row has and go the same way.
+func (st *Store) stir(ctx context.Context, spans []span) error {
+	for _, s := range spans {
+		for range 2 {
+			err := st.exclusively(func() error {
+				batch := st.db.NewBatch()
+				if err := errors.Join(batch.Delete(s.lower, nil), batch.Delete(s.last, nil)); err != nil {
+					return errors.Join(err, batch.Close())
+				}
+				return errors.Join(st.commit(batch, st.offset.Load()), st.flush())
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if err := st.rewrite(ctx, []span{s}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // relistMax bounds the writes after which a new list of files must have begun: there are fewer files.

@@ -237,7 +237,7 @@ func (st *Store) Compact(ctx context.Context, prefix []byte) error {
 	if err := checkKey(prefix); err != nil {
 		return err
 	}
-	return st.rewrite(ctx, []span{{prefix, prefixEnd(prefix)}})
+	return st.rewrite(ctx, []span{{lower: prefix, upper: prefixEnd(prefix)}})
 }
 
 // commit hands a batch, completed with the meta row, to the commit goroutine. The caller is the writer.
