@@ -67,5 +67,5 @@ func ParseLetterPlace(text string) (partition int32, offset int64, ok bool) {
 	if !found || err1 != nil || err2 != nil || p < 0 || o < 0 {
 		return 0, 0, false
 	}
-	return int32(p), o, true //nolint:gosec // of 32 bits
+	return int32(p), o, true
 }

@@ -141,7 +141,13 @@ func (st *Store) scrubbed(round int) error {
 	if err := batch.Delete(scrubKey, nil); err != nil {
 		return errors.Join(err, batch.Close())
 	}
-	return st.commit(batch, st.offset.Load())
+	return st.commitSame(batch)
+}
+
+// commitSame commits what changes no row: the store is not as old as this, but as what was last applied. Whoever asks how old it is wants
+// to know which deletions it may have missed.
+func (st *Store) commitSame(batch *pebble.Batch) error {
+	return st.commitAs(batch, st.offset.Load(), st.applied.Load())
 }
 
 // resumeScrub goes on with what a process that ended had noted.
@@ -204,7 +210,7 @@ func (st *Store) stir(ctx context.Context, spans []span) error {
 				if err := errors.Join(batch.Delete(s.lower, nil), batch.Delete(s.last, nil)); err != nil {
 					return errors.Join(err, batch.Close())
 				}
-				return errors.Join(st.commit(batch, st.offset.Load()), st.flush())
+				return errors.Join(st.commitSame(batch), st.flush())
 			})
 			if err != nil {
 				return err
@@ -237,7 +243,7 @@ func (st *Store) relist(ctx context.Context) error {
 			if err := mark(batch); err != nil {
 				return errors.Join(err, batch.Close())
 			}
-			return errors.Join(st.commit(batch, st.offset.Load()), st.flush())
+			return errors.Join(st.commitSame(batch), st.flush())
 		})
 		if err != nil {
 			return err

@@ -159,6 +159,7 @@ func TestManyErasedAtOnce(t *testing.T) {
 func TestScrubSurvivesARestart(t *testing.T) {
 	w := newScrubWorld(t, time.Hour)
 	w.erase(77)
+	applied, offset := w.store.LastApplied(), w.store.Offset()
 	w.close()
 	if len(filesWith(t, w.dir, "<listener-077>")) == 0 {
 		t.Fatal("there is nothing to scrub: this test shows nothing")
@@ -169,6 +170,9 @@ func TestScrubSurvivesARestart(t *testing.T) {
 	eventuallyScrubbed(t, w.store)
 	w.close()
 	w.open()
+	if !w.store.LastApplied().Equal(applied) || w.store.Offset() != offset {
+		t.Errorf("a scrub makes the store look younger: applied %s at %d, before it %s at %d", w.store.LastApplied(), w.store.Offset(), applied, offset)
+	}
 	if w.store.scrubs.timer != nil {
 		t.Error("a store that is clean is scrubbed again")
 	}

@@ -240,11 +240,16 @@ func (st *Store) Compact(ctx context.Context, prefix []byte) error {
 	return st.rewrite(ctx, []span{{lower: prefix, upper: prefixEnd(prefix)}})
 }
 
-// commit hands a batch, completed with the meta row, to the commit goroutine. The caller is the writer.
+// commit is commitAs for a change of the rows, which is dated now.
 func (st *Store) commit(batch *pebble.Batch, offset int64) error {
+	return st.commitAs(batch, offset, st.shared.cfg.Now().UnixMilli())
+}
+
+// commitAs hands a batch, completed with the meta row, to the commit goroutine. The caller is the writer.
+func (st *Store) commitAs(batch *pebble.Batch, offset, applied int64) error {
 	now := st.shared.cfg.Now()
 	m := meta{
-		id: st.id, schema: SchemaVersion, batches: st.batches + 1, offset: offset, applied: now.UnixMilli(),
+		id: st.id, schema: SchemaVersion, batches: st.batches + 1, offset: offset, applied: applied,
 	}
 	var scratch [128]byte
 	err := errors.Join(batch.Set(metaKey, m.appendBinary(scratch[:0]), nil), batch.Merge(countKey, one, nil))

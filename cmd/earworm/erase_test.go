@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -215,7 +216,7 @@ func (s *system) checkReceipt(r *erasure.Receipt, text string, names [][]byte) {
 		s.tb.Errorf("%+v", r)
 	}
 	for _, name := range append(names, []byte(canary)) {
-		for _, spelling := range []string{string(name), base64.StdEncoding.EncodeToString(name), fmt.Sprintf("%x", name)} {
+		for _, spelling := range []string{string(name), base64.StdEncoding.EncodeToString(name), hex.EncodeToString(name)} {
 			if strings.Contains(text, spelling) {
 				s.tb.Errorf("the receipt names the listener: %s", text)
 			}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"reflect"
@@ -398,7 +397,7 @@ func TestTwoReplaysAtOnce(t *testing.T) {
 		copies[string(rec.Value)]++
 	}
 	for i := range n {
-		if got := copies[fmt.Sprint(i)]; got != 1 {
+		if got := copies[strconv.Itoa(i)]; got != 1 {
 			t.Errorf("letter %d was sent %d times", i, got)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func (l *ledger) add(updates []schemas.SongUpdate) {
 		}
 		l.listeners[string(u.ID)] += sign * float64(u.Listeners) * fade(came)
 		for _, p := range u.Pairs {
-			l.pairs[[2]string{string(u.ID), fmt.Sprint(p.Song)}] += sign * float64(p.Weight) * fade(u.PairsAt)
+			l.pairs[[2]string{string(u.ID), strconv.FormatUint(p.Song, 10)}] += sign * float64(p.Weight) * fade(u.PairsAt)
 		}
 		for _, b := range u.Listens {
 			l.unique[fmt.Sprint(string(u.ID), b.At, b.Region)] += sign * float64(b.Unique)

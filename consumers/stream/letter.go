@@ -163,7 +163,7 @@ func millis(at time.Time) uint64 {
 	if at.IsZero() {
 		return 0
 	}
-	return uint64(at.UnixMilli()) //nolint:gosec // the bits of a long
+	return uint64(at.UnixMilli())
 }
 
 // head returns what a stub keeps.

@@ -3,6 +3,7 @@ package erasure
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -62,11 +63,7 @@ func (p *person) field(doc any) bool {
 			}
 		}
 	case []any:
-		for _, inner := range v {
-			if p.field(inner) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(v, p.field)
 	}
 	return false
 }

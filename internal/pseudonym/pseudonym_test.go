@@ -110,8 +110,9 @@ func TestAllNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := m.All([]byte("ann"))
-	if want := append(stored, []byte("ann")); err != nil || !slices.EqualFunc(all, want, bytes.Equal) {
-		t.Errorf("got %q, %v, want %q", all, err, want)
+	stored = append(stored, []byte("ann"))
+	if err != nil || !slices.EqualFunc(all, stored, bytes.Equal) {
+		t.Errorf("got %q, %v, want %q", all, err, stored)
 	}
 	if all, err := (&pseudonym.Mapper{}).All([]byte("ann")); err != nil || len(all) != 1 || string(all[0]) != "ann" {
 		t.Errorf("without keys: %q, %v", all, err)
