@@ -129,6 +129,9 @@ func exampleTick() Tick {
 
 func TestCompactRecordsRoundTrip(t *testing.T) {
 	u, gotU := exampleUpdate(), SongUpdate{Listens: make([]ListenBucket, 9)}
+	w, gotW := exampleUpdate(), exampleUpdate()
+	w.Withdraws, w.CameAt = true, -7
+	gotU.Withdraws, gotU.CameAt = true, 9 // of the record before
 	r, gotR := exampleRow(), FactorRow{Acks: make([]Ack, 9), Trend: make([]TrendFlag, 3), State: []byte("old")}
 	k, gotK := exampleTick(), Tick{AfterUser: "old"}
 	n, gotN := Neighbours{At: -3, Listeners: 12.5, Pairs: examplePairs()}, Neighbours{Pairs: make([]Pair, 9)}
@@ -138,6 +141,7 @@ func TestCompactRecordsRoundTrip(t *testing.T) {
 		got, want any
 	}{
 		"song update": {u.AppendBinary(nil), gotU.UnmarshalBinary, &gotU, &u},
+		"withdrawal":  {w.AppendBinary(nil), gotW.UnmarshalBinary, &gotW, &w},
 		"factor row":  {r.AppendBinary(nil), gotR.UnmarshalBinary, &gotR, &r},
 		"tick":        {k.AppendBinary(nil), gotK.UnmarshalBinary, &gotK, &k},
 		"neighbours":  {n.AppendBinary(nil), gotN.UnmarshalBinary, &gotN, &n},

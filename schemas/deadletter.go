@@ -1,6 +1,10 @@
 package schemas
 
-import "strconv"
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+)
 
 // Code says why a record was refused. The set is closed: it becomes a metric
 // label and a header of dead letters. The numbers are not persisted.
@@ -36,6 +40,10 @@ const (
 	CodeCorrupt
 	// CodeBatchTooLarge marks the stub of a batch that was skipped because it decompresses beyond the cap.
 	CodeBatchTooLarge
+	// CodeBatchCorrupt marks the stub of a batch that was skipped because its bytes are damaged.
+	CodeBatchCorrupt
+	// CodeTooLate marks an event that may be a copy of one that was applied and forgotten; it is no dead letter in the counts.
+	CodeTooLate
 	// CodeRejected marks a record that decoded but that its role could not apply.
 	CodeRejected
 	codeCount
@@ -44,7 +52,8 @@ const (
 // codeNames is indexed by Code.
 var codeNames = [codeCount]string{
 	"none", "too_large", "too_deep", "not_json", "duplicate_key", "unsupported_format", "missing_field",
-	"wrong_type", "out_of_range", "unknown_kind", "bad_id", "bad_time", "corrupt", "batch_too_large", "rejected",
+	"wrong_type", "out_of_range", "unknown_kind", "bad_id", "bad_time", "corrupt", "batch_too_large",
+	"batch_corrupt", "too_late", "rejected",
 }
 
 // String returns the spelling used in headers and metric labels.
@@ -116,21 +125,20 @@ type Header struct {
 	Value []byte
 }
 
-// The headers a dead letter carries besides those of the original record. The
-// first five are the names of Kafka Streams (KIP-1034).
+// The headers that a dead letter carries in every style, besides those of the original record.
 const (
-	HeaderErrorException = "__streams.errors.exception"
-	HeaderErrorMessage   = "__streams.errors.message"
-	HeaderErrorTopic     = "__streams.errors.topic"
-	HeaderErrorPartition = "__streams.errors.partition"
-	HeaderErrorOffset    = "__streams.errors.offset"
-	HeaderErrorCode      = "earworm.error.code"
-	HeaderErrorAttempt   = "earworm.attempt"
+	HeaderErrorCode   = "earworm.error.code"
+	HeaderAttempt     = "earworm.attempt"
+	HeaderTruncated   = "earworm.truncated"
+	HeaderValueSHA256 = "earworm.value.sha256"
+	HeaderValueBytes  = "earworm.value.bytes"
+	HeaderNextOffset  = "earworm.batch.next_offset"
 )
 
 // DeadLetter is what the headers of a dead letter say. Key, value and original
 // headers of the record travel verbatim.
 type DeadLetter struct {
+	// Topic is the one that the record was read from; empty when the letter does not say, as with CodeTooLate.
 	Topic     string
 	Partition int32
 	Offset    int64
@@ -139,63 +147,139 @@ type DeadLetter struct {
 	Exception string
 	// Message is the text of the error; it must not hold payload.
 	Message string
-	// Attempt counts the replays of this record, from 1.
+	// Attempt counts the replays of this record, from 1; 0 when the letter does not say.
 	Attempt int
+	// Truncated says that key and value are not whole: the record, or the batch, was too large to be kept.
+	Truncated bool
 }
 
-// AppendHeaders appends the headers of d. Numbers are written as ASCII.
-func (d DeadLetter) AppendHeaders(dst []Header) []Header {
-	return append(dst,
-		Header{HeaderErrorException, []byte(d.Exception)},
-		Header{HeaderErrorMessage, []byte(d.Message)},
-		Header{HeaderErrorTopic, []byte(d.Topic)},
-		Header{HeaderErrorPartition, strconv.AppendInt(nil, int64(d.Partition), 10)},
-		Header{HeaderErrorOffset, strconv.AppendInt(nil, d.Offset, 10)},
-		Header{HeaderErrorCode, []byte(d.Code.String())},
-		Header{HeaderErrorAttempt, strconv.AppendInt(nil, int64(d.Attempt), 10)},
-	)
+// letterField is what a header of a dead letter says.
+type letterField uint8
+
+const (
+	letterException letterField = iota
+	letterMessage
+	letterTopic
+	letterPartition
+	letterOffset
+	letterCode
+	letterAttempt
+	letterTruncated
+	letterOther // about the failure, and of no use here
+)
+
+// letterHeaders are the names of the three dialects and ours. Those of Kafka Streams are of KIP-1034, those of Kafka Connect of KIP-298.
+var letterHeaders = map[string]letterField{
+	"__streams.errors.exception":  letterException,
+	"__streams.errors.message":    letterMessage,
+	"__streams.errors.stacktrace": letterOther,
+	"__streams.errors.topic":      letterTopic,
+	"__streams.errors.partition":  letterPartition,
+	"__streams.errors.offset":     letterOffset,
+
+	"__connect.errors.topic":                letterTopic,
+	"__connect.errors.partition":            letterPartition,
+	"__connect.errors.offset":               letterOffset,
+	"__connect.errors.connector.name":       letterOther,
+	"__connect.errors.task.id":              letterOther,
+	"__connect.errors.stage":                letterOther,
+	"__connect.errors.class.name":           letterOther,
+	"__connect.errors.exception.class.name": letterException,
+	"__connect.errors.exception.message":    letterMessage,
+	"__connect.errors.exception.stacktrace": letterOther,
+
+	"kafka_dlt-original-topic":          letterTopic,
+	"kafka_dlt-original-partition":      letterPartition,
+	"kafka_dlt-original-offset":         letterOffset,
+	"kafka_dlt-original-timestamp":      letterOther,
+	"kafka_dlt-original-timestamp-type": letterOther,
+	"kafka_dlt-original-consumer-group": letterOther,
+	"kafka_dlt-exception-fqcn":          letterException,
+	"kafka_dlt-exception-cause-fqcn":    letterOther,
+	"kafka_dlt-exception-message":       letterMessage,
+	"kafka_dlt-exception-stacktrace":    letterOther,
+
+	HeaderErrorCode:   letterCode,
+	HeaderAttempt:     letterAttempt,
+	HeaderTruncated:   letterTruncated,
+	HeaderValueSHA256: letterOther,
+	HeaderValueBytes:  letterOther,
+	HeaderNextOffset:  letterOther,
 }
 
-// ParseDeadLetter reads the headers of a dead letter and returns the original
-// ones besides. Of a header that occurs twice, as after a replay that failed
-// again, the last one counts; a code of another version reads as CodeRejected.
-// It reports false when the record is no dead letter.
+// springHeaders is how the names of Spring Kafka begin: its numbers are big-endian integers, the others' are ASCII.
+const springHeaders = "kafka_dlt-"
+
+// ParseDeadLetter reads the headers of a dead letter, in the style of Kafka
+// Streams, Kafka Connect or Spring Kafka, and returns the original ones
+// besides. Of a header that occurs twice the last one counts; a code of another
+// version, and none, reads as CodeRejected. It reports false when the record is
+// no dead letter.
 func ParseDeadLetter(headers []Header) (letter DeadLetter, original []Header, ok bool) {
+	letter.Code = CodeRejected
 	for _, h := range headers {
-		switch h.Key {
-		case HeaderErrorException:
-			letter.Exception = string(h.Value)
-		case HeaderErrorMessage:
-			letter.Message = string(h.Value)
-		case HeaderErrorTopic:
-			letter.Topic = string(h.Value)
-		case HeaderErrorPartition:
-			n, err := strconv.ParseInt(string(h.Value), 10, 32)
-			if err != nil {
-				return DeadLetter{}, nil, false
-			}
-			letter.Partition = int32(n)
-		case HeaderErrorOffset:
-			n, err := strconv.ParseInt(string(h.Value), 10, 64)
-			if err != nil {
-				return DeadLetter{}, nil, false
-			}
-			letter.Offset = n
-		case HeaderErrorCode:
-			code, known := ParseCode(string(h.Value))
-			if !known {
-				code = CodeRejected
-			}
-			letter.Code, ok = code, true
-		case HeaderErrorAttempt:
-			n, err := strconv.Atoi(string(h.Value))
-			if err != nil {
-				return DeadLetter{}, nil, false
-			}
-			letter.Attempt = n
-		default:
+		field, known := letterHeaders[h.Key]
+		if !known {
 			original = append(original, h)
+			continue
+		}
+		if !letter.set(field, h) {
+			return DeadLetter{}, nil, false
+		}
+		ok = ok || field == letterCode || field == letterTopic && letter.Topic != ""
+	}
+	if !ok {
+		return DeadLetter{}, original, false
+	}
+	return letter, original, true
+}
+
+// set takes in one header and reports whether it makes sense.
+func (d *DeadLetter) set(field letterField, h Header) bool {
+	var n int64
+	ok := true
+	switch field {
+	case letterException:
+		d.Exception = string(h.Value)
+	case letterMessage:
+		d.Message = string(h.Value)
+	case letterTopic:
+		d.Topic = string(h.Value)
+	case letterPartition:
+		n, ok = letterNumber(h, 32)
+		d.Partition = int32(n) //nolint:gosec // of 32 bits
+	case letterOffset:
+		d.Offset, ok = letterNumber(h, 64)
+	case letterAttempt:
+		n, ok = letterNumber(h, 32)
+		d.Attempt = int(n)
+	case letterCode:
+		if code, known := ParseCode(string(h.Value)); known {
+			d.Code = code
+		} else {
+			d.Code = CodeRejected
+		}
+	case letterTruncated:
+		d.Truncated = string(h.Value) == "true"
+	case letterOther:
+	}
+	return ok
+}
+
+// letterNumber reads a number of some bits in the spelling of the header's dialect; it must not be negative.
+func letterNumber(h Header, bits int) (int64, bool) {
+	if strings.HasPrefix(h.Key, springHeaders) {
+		switch {
+		case len(h.Value) == 4 && bits == 32:
+			n := int32(binary.BigEndian.Uint32(h.Value)) //nolint:gosec // the bits of an int
+			return int64(n), n >= 0
+		case len(h.Value) == 8 && bits == 64:
+			n := int64(binary.BigEndian.Uint64(h.Value)) //nolint:gosec // the bits of a long
+			return n, n >= 0
+		default:
+			return 0, false
 		}
 	}
-	return letter, original, ok && letter.Topic != ""
+	n, err := strconv.ParseInt(string(h.Value), 10, bits)
+	return n, err == nil && n >= 0
 }

@@ -142,15 +142,24 @@ func TestExamplesCoverTheCodes(t *testing.T) {
 	}
 }
 
+// streamsHeaders are those of a dead letter in the style of Kafka Streams, as docs/events.md describes them.
+func streamsHeaders(code string, attempt string) []Header {
+	return []Header{
+		{"__streams.errors.exception", []byte("schemas.DecodeError")},
+		{"__streams.errors.message", []byte("bad_id in user_id: is empty")},
+		{"__streams.errors.topic", []byte("music.events.v1")},
+		{"__streams.errors.partition", []byte("3")},
+		{"__streams.errors.offset", []byte("1099511627776")},
+		{"earworm.error.code", []byte(code)},
+		{"earworm.attempt", []byte(attempt)},
+	}
+}
+
 func TestDeadLetterHeadersConform(t *testing.T) {
 	schema := compileSchema(t, "deadletter")
 	for _, code := range Codes() {
-		letter := DeadLetter{
-			Topic: "music.events.v1", Partition: 3, Offset: 1 << 40, Code: code, Exception: "schemas.DecodeError",
-			Message: "bad_id in user_id: is empty", Attempt: 2,
-		}
 		original := []Header{{"traceparent", []byte("00-1")}, {"ce_id", nil}}
-		headers := letter.AppendHeaders(slices.Clone(original))
+		headers := append(slices.Clone(original), streamsHeaders(code.String(), "2")...)
 		asJSON := make(map[string]any)
 		for _, h := range headers {
 			asJSON[h.Key] = string(h.Value)
@@ -158,29 +167,85 @@ func TestDeadLetterHeadersConform(t *testing.T) {
 		if err := schema.Validate(asJSON); err != nil {
 			t.Errorf("%s: %v", code, err)
 		}
+		want := DeadLetter{
+			Topic: "music.events.v1", Partition: 3, Offset: 1 << 40, Code: code, Exception: "schemas.DecodeError",
+			Message: "bad_id in user_id: is empty", Attempt: 2,
+		}
 		got, rest, ok := ParseDeadLetter(headers)
-		if !ok || got != letter || !reflect.DeepEqual(rest, original) {
+		if !ok || got != want || !reflect.DeepEqual(rest, original) {
 			t.Errorf("%s: got %+v %v %v", code, got, rest, ok)
 		}
 	}
 }
 
+// TestParseDeadLetterOfOthers reads what Kafka Connect and Spring Kafka write, which have no code of ours.
+func TestParseDeadLetterOfOthers(t *testing.T) {
+	original := Header{"traceparent", []byte("00-1")}
+	want := DeadLetter{Topic: "orders", Partition: 258, Offset: 1 << 33, Code: CodeRejected, Exception: "a.B", Message: "no"}
+	for name, headers := range map[string][]Header{
+		"connect": {
+			{"__connect.errors.topic", []byte("orders")},
+			{"__connect.errors.partition", []byte("258")},
+			{"__connect.errors.offset", []byte("8589934592")},
+			{"__connect.errors.connector.name", []byte("sink")},
+			{"__connect.errors.task.id", []byte("0")},
+			{"__connect.errors.stage", []byte("VALUE_CONVERTER")},
+			{"__connect.errors.class.name", []byte("io.C")},
+			{"__connect.errors.exception.class.name", []byte("a.B")},
+			{"__connect.errors.exception.message", []byte("no")},
+			{"__connect.errors.exception.stacktrace", []byte("at a.B")},
+			original,
+		},
+		"spring": {
+			original,
+			{"kafka_dlt-original-topic", []byte("orders")},
+			{"kafka_dlt-original-partition", []byte{0, 0, 1, 2}},
+			{"kafka_dlt-original-offset", []byte{0, 0, 0, 2, 0, 0, 0, 0}},
+			{"kafka_dlt-original-timestamp", []byte{0, 0, 0, 2, 0, 0, 0, 0}},
+			{"kafka_dlt-original-timestamp-type", []byte("CreateTime")},
+			{"kafka_dlt-original-consumer-group", []byte("billing")},
+			{"kafka_dlt-exception-fqcn", []byte("a.B")},
+			{"kafka_dlt-exception-cause-fqcn", []byte("a.C")},
+			{"kafka_dlt-exception-message", []byte("no")},
+			{"kafka_dlt-exception-stacktrace", []byte("at a.B")},
+		},
+	} {
+		got, rest, ok := ParseDeadLetter(headers)
+		if !ok || got != want || !reflect.DeepEqual(rest, []Header{original}) {
+			t.Errorf("%s: got %+v %v %v", name, got, rest, ok)
+		}
+	}
+}
+
 func TestParseDeadLetter(t *testing.T) {
-	first := DeadLetter{Topic: "a", Code: CodeBadID, Attempt: 1}
-	second := DeadLetter{Topic: "a", Offset: 9, Code: CodeBadTime, Attempt: 2}
-	if got, _, ok := ParseDeadLetter(second.AppendHeaders(first.AppendHeaders(nil))); !ok || got != second {
+	twice := append(streamsHeaders("bad_id", "1"), streamsHeaders("bad_time", "2")...)
+	if got, _, ok := ParseDeadLetter(twice); !ok || got.Code != CodeBadTime || got.Attempt != 2 {
 		t.Errorf("the last headers must win: %+v %v", got, ok)
 	}
 	if _, rest, ok := ParseDeadLetter([]Header{{"x", []byte("y")}}); ok || len(rest) != 1 {
 		t.Error("a record without our headers is no dead letter")
 	}
-	foreign := append(first.AppendHeaders(nil), Header{HeaderErrorCode, []byte("of_tomorrow")})
-	if got, _, ok := ParseDeadLetter(foreign); !ok || got.Code != CodeRejected {
+	if got, _, ok := ParseDeadLetter(streamsHeaders("of_tomorrow", "1")); !ok || got.Code != CodeRejected {
 		t.Errorf("a code of another version: %+v %v", got, ok)
 	}
-	for _, key := range []string{HeaderErrorPartition, HeaderErrorOffset, HeaderErrorAttempt} {
-		if _, _, ok := ParseDeadLetter(append(first.AppendHeaders(nil), Header{key, []byte("x")})); ok {
-			t.Errorf("%s: garbage accepted", key)
+	if got, _, ok := ParseDeadLetter([]Header{{HeaderErrorCode, []byte("too_late")}}); !ok || got != (DeadLetter{Code: CodeTooLate}) {
+		t.Errorf("a late event has no source: %+v %v", got, ok)
+	}
+	stub := append(streamsHeaders("too_large", "1"), Header{HeaderTruncated, []byte("true")}, Header{HeaderValueBytes, []byte("6")})
+	if got, rest, ok := ParseDeadLetter(stub); !ok || !got.Truncated || len(rest) != 0 {
+		t.Errorf("a stub: %+v %v %v", got, rest, ok)
+	}
+	for _, bad := range []Header{
+		{"__streams.errors.partition", []byte("x")},
+		{"__streams.errors.offset", []byte("-1")},
+		{"__connect.errors.partition", []byte("4294967296")},
+		{HeaderAttempt, []byte("")},
+		{"kafka_dlt-original-partition", []byte("7")},
+		{"kafka_dlt-original-partition", []byte{0x80, 0, 0, 0}},
+		{"kafka_dlt-original-offset", []byte{1, 2, 3, 4}},
+	} {
+		if _, _, ok := ParseDeadLetter(append(streamsHeaders("bad_id", "1"), bad)); ok {
+			t.Errorf("%s: garbage %q accepted", bad.Key, bad.Value)
 		}
 	}
 }

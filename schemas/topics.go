@@ -9,6 +9,8 @@ type Topics struct {
 	Events, Catalog, Users string
 	// Listens to Ticks are internal to the application.
 	Listens, ListenerChangelog, SongUpdates, SongFactors, Ticks string
+	// LetterMarks is internal too: what became of dead letters.
+	LetterMarks string
 	// Playlists to DeadLetters are what the application writes for others.
 	Playlists, Patches, Trends, Metrics, DeadLetters string
 }
@@ -24,6 +26,7 @@ func NewTopics(app string) Topics {
 		SongUpdates:       app + "-song-updates",
 		SongFactors:       app + "-song-factors",
 		Ticks:             app + "-ticks",
+		LetterMarks:       app + "-dead-letter-marks",
 		Playlists:         app + ".playlists.weekly.v1",
 		Patches:           app + ".playlists.patch.v1",
 		Trends:            app + ".trends.v1",
@@ -117,5 +120,7 @@ func (t Topics) Specs() []TopicSpec {
 		kept(t.Trends, PartitionsP, 7*day, "song", "trend, JSON"),
 		fixed(kept(t.Metrics, PartitionsFixed, 30*day, "experiment and variant", "metrics, JSON"), 4),
 		fixed(kept(t.DeadLetters, PartitionsFixed, 14*day, "original key", "original value"), 4),
+		// Twice as long as the letters: a segment goes when its last record is old enough, so a letter can stay longer than its retention.
+		fixed(kept(t.LetterMarks, PartitionsFixed, 28*day, "place of a dead letter", "what became of it, JSON"), 1),
 	}
 }

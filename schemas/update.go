@@ -21,6 +21,7 @@ const (
 	songUpdatesVersion = 4 // 4: a mark; 3: records of several updates; of one they were 1 and 2
 	unmarkedVersion    = 3
 	songUpdateVersion  = 2 // 2: pairs
+	withdrawalVersion  = 3 // as 2, to be taken back, and CameAt
 	factorRowVersion   = 1
 	neighboursVersion  = 1
 )
@@ -47,6 +48,10 @@ type SongUpdate struct {
 	Listeners uint32
 	Pairs     []Pair
 	PairsAt   int64
+	// Withdraws says that the listens, listeners and pairs are taken back and not added: somebody who was erased had brought them.
+	// Listeners came at CameAt, Unix ms, which only a withdrawal says.
+	Withdraws bool
+	CameAt    int64
 }
 
 // Pair is another song, by its factor key, and how many listeners it stands for.
@@ -177,7 +182,11 @@ func (r *reader) mark() SongMark {
 
 // AppendBinary appends the compact form of u.
 func (u *SongUpdate) AppendBinary(dst []byte) []byte {
-	dst = append(dst, songUpdateVersion, u.Kind)
+	version := byte(songUpdateVersion)
+	if u.Withdraws {
+		version = withdrawalVersion
+	}
+	dst = append(dst, version, u.Kind)
 	dst = appendBytes(dst, u.ID)
 	dst = binary.AppendVarint(dst, int64(u.Partition))
 	dst = binary.AppendVarint(dst, u.Seq)
@@ -200,14 +209,22 @@ func (u *SongUpdate) AppendBinary(dst []byte) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(u.Listeners))
 	dst = appendPairs(dst, u.Pairs)
-	return binary.AppendVarint(dst, u.PairsAt)
+	dst = binary.AppendVarint(dst, u.PairsAt)
+	if u.Withdraws {
+		dst = binary.AppendVarint(dst, u.CameAt)
+	}
+	return dst
 }
 
 // UnmarshalBinary reads the compact form into u, whose slices are reused. ID
 // aliases b. The error wraps a *DecodeError; u is then undefined.
 func (u *SongUpdate) UnmarshalBinary(b []byte) error {
 	r := reader{rest: b}
-	r.version(songUpdateVersion)
+	if u.Withdraws = len(b) > 0 && b[0] == withdrawalVersion; u.Withdraws {
+		r.version(withdrawalVersion)
+	} else {
+		r.version(songUpdateVersion)
+	}
 	u.Kind = r.byte()
 	u.ID = r.bytes(maxInternalID)
 	u.Partition = r.int32()
@@ -227,7 +244,10 @@ func (u *SongUpdate) UnmarshalBinary(b []byte) error {
 	}
 	u.Listeners = r.uint32()
 	u.Pairs = r.pairs(u.Pairs)
-	u.PairsAt = r.varint()
+	u.PairsAt, u.CameAt = r.varint(), 0
+	if u.Withdraws {
+		u.CameAt = r.varint()
+	}
 	return r.finish("song update")
 }
 

@@ -13,6 +13,7 @@ const (
 	defaultCacheBytes       = 64 << 20
 	defaultMemTableBytes    = 32 << 20
 	defaultFlushInterval    = time.Minute
+	defaultScrubDelay       = 10 * time.Minute
 	defaultOpenFiles        = 1000
 	defaultStallTimeout     = 5 * time.Second
 	defaultBackgroundErrors = 3
@@ -35,6 +36,9 @@ type Config struct {
 	MemTableBytes int64
 	// FlushInterval is the age at which a write buffer that is not full goes to disk with the next write; default 1 minute.
 	FlushInterval time.Duration
+	// ScrubDelay is how long after a listener was erased, or a store was wiped, their files are rewritten without them; what is erased
+	// meanwhile is done together. Default 10 minutes.
+	ScrubDelay time.Duration
 	// OpenFiles bounds the open tables of all stores together; default 1000.
 	OpenFiles int
 	// StallTimeout is how long a write may take before the disk counts as sick; default 5 s.
@@ -77,8 +81,8 @@ func (c Config) Validate() error {
 	if c.MemTableBytes != 0 && (c.MemTableBytes < 1<<20 || c.MemTableBytes > 1<<30) {
 		errs = append(errs, errors.New("state: MemTableBytes must be between 1 MiB and 1 GiB"))
 	}
-	if c.StallTimeout < 0 || c.BackgroundWindow < 0 || c.FlushInterval < 0 {
-		errs = append(errs, errors.New("state: StallTimeout, BackgroundWindow and FlushInterval must not be negative"))
+	if c.StallTimeout < 0 || c.BackgroundWindow < 0 || c.FlushInterval < 0 || c.ScrubDelay < 0 {
+		errs = append(errs, errors.New("state: StallTimeout, BackgroundWindow, FlushInterval and ScrubDelay must not be negative"))
 	}
 	if c.MinFreePercent > 90 {
 		errs = append(errs, errors.New("state: MinFreePercent must be at most 90"))
@@ -90,6 +94,7 @@ func (c *Config) fill() {
 	c.CacheBytes = orDefault(c.CacheBytes, defaultCacheBytes)
 	c.MemTableBytes = orDefault(c.MemTableBytes, defaultMemTableBytes)
 	c.FlushInterval = orDefault(c.FlushInterval, defaultFlushInterval)
+	c.ScrubDelay = orDefault(c.ScrubDelay, defaultScrubDelay)
 	c.OpenFiles = orDefault(c.OpenFiles, defaultOpenFiles)
 	c.StallTimeout = orDefault(c.StallTimeout, defaultStallTimeout)
 	c.BackgroundErrors = orDefault(c.BackgroundErrors, defaultBackgroundErrors)

@@ -30,6 +30,11 @@ func (st *Store) listener() *pebble.EventListener {
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			shared.logger.Warn("disk is slow", "store", st.id.String(), "operation", info.OpType.String(), "took", info.Duration)
 		},
+		ManifestCreated: func(info pebble.ManifestCreateInfo) {
+			if info.Err == nil {
+				st.scrubs.manifest.Store(uint64(info.FileNum))
+			}
+		},
 		LowDiskSpace:    func(pebble.LowDiskSpaceInfo) { shared.lookAtDisk() },
 		WriteStallBegin: func(pebble.WriteStallBeginInfo) { shared.metrics.writeStalls.Inc() },
 	}

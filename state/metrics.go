@@ -9,6 +9,7 @@ import (
 type metrics struct {
 	batches, rows, bytes          prometheus.Counter
 	backgroundErrors, writeStalls prometheus.Counter
+	scrubs                        prometheus.Counter
 	quarantines                   *prometheus.CounterVec
 	open, freeBytes, sick         prometheus.Gauge
 }
@@ -26,6 +27,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		bytes:            counter("written_bytes_total", "Bytes of keys and values applied to all stores."),
 		backgroundErrors: counter("background_errors_total", "Errors of flushes and compactions."),
 		writeStalls:      counter("write_stalls_total", "Times that a store made writers wait."),
+		scrubs:           counter("scrubs_total", "Times that erased listeners were taken out of the files of a store."),
 		quarantines: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "earworm_state_quarantines_total",
 			Help: "Stores set aside and started empty, by reason.",
@@ -51,7 +53,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.batches, m.rows, m.bytes, m.backgroundErrors, m.writeStalls, m.quarantines, m.open, m.freeBytes, m.sick,
+		m.batches, m.rows, m.bytes, m.backgroundErrors, m.writeStalls, m.scrubs, m.quarantines, m.open, m.freeBytes, m.sick,
 	}
 }
 

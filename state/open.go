@@ -76,6 +76,9 @@ func (s *Shared) openChecked(id Identity, dir string) (*Store, Reason, error) {
 		return nil, classify(err), err
 	}
 	reason, err := st.adopt(false)
+	if reason == "" && err == nil {
+		err = st.resumeScrub()
+	}
 	if found := st.corrupt.Load(); found != nil && reason == "" && err == nil {
 		reason, err = ReasonCorrupt, *found
 	}
@@ -83,6 +86,7 @@ func (s *Shared) openChecked(id Identity, dir string) (*Store, Reason, error) {
 		st.start()
 		return st, "", nil
 	}
+	st.scrubs.close()
 	// The error of closing adds nothing: the directory is refused or set aside for a better reason.
 	_ = st.closeDB()
 	return nil, reason, err
@@ -291,6 +295,9 @@ func (st *Store) options() *pebble.Options {
 		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
+		// A new list of files begins as soon as it has as many changes as entries, not after 128 MiB: lists name the first and last
+		// row of each file, and so people, see scrub.
+		MaxManifestFileSize: 1,
 		// Spreads fsync over the life of a file, so that nothing waits for one that grew large.
 		BytesPerSync:  512 << 10,
 		Merger:        counting(),

@@ -40,6 +40,8 @@ type Store struct {
 	opening   atomic.Bool
 	openFatal chan error
 
+	scrubs scrubber
+
 	writer   chan struct{} // held by the one writer
 	requests chan request
 	stopped  chan struct{} // closed when the commit goroutine has ended
@@ -154,7 +156,8 @@ func (st *Store) ScanRange(lower, upper []byte, fn func(key, value []byte) error
 const batchKept = 16 << 20
 
 // Apply writes the changes and the next changelog offset in one atomic batch in memory, which goes to disk later and in
-// order: after a crash the store holds a prefix of what was applied. It copies what it needs. An error wraps
+// order: after a crash the store holds a prefix of what was applied. The rows of a listener whose core row is deleted leave the
+// files some time later, see Config.ScrubDelay. It copies what it needs. An error wraps
 // ErrOffset or ErrKey for a wrong argument (nothing is written), ErrCorrupt, ErrClosed, or the reason of Shared.Health.
 func (st *Store) Apply(changes []Change, offset int64) error {
 	return st.exclusively(func() error {
@@ -179,8 +182,17 @@ func (st *Store) Apply(changes []Change, offset int64) error {
 				return errors.Join(err, batch.Close())
 			}
 		}
+		gone := erased(changes)
+		if gone != nil {
+			if err := mark(batch); err != nil {
+				return errors.Join(err, batch.Close())
+			}
+		}
 		if err := st.commit(batch, offset); err != nil {
 			return err
+		}
+		if gone != nil {
+			st.note(gone)
 		}
 		st.shared.metrics.batches.Inc()
 		st.shared.metrics.rows.Add(float64(len(changes)))
@@ -193,14 +205,19 @@ func (st *Store) Apply(changes []Change, offset int64) error {
 // Flush makes durable what was applied.
 func (st *Store) Flush() error { return st.exclusively(st.flush) }
 
-// Wipe deletes every row and sets the offset to 0, durably.
+// Wipe deletes every row and sets the offset to 0, durably. As with listeners who are erased, the bytes leave the disk some time later.
 func (st *Store) Wipe() error {
 	return st.exclusively(func() error {
 		batch := st.db.NewBatch()
 		if err := batch.DeleteRange(firstKey, endKey, nil); err != nil {
 			return errors.Join(err, batch.Close())
 		}
-		return errors.Join(st.commit(batch, 0), st.flush())
+		if err := mark(batch); err != nil {
+			return errors.Join(err, batch.Close())
+		}
+		err := errors.Join(st.commit(batch, 0), st.flush())
+		st.note(nil)
+		return err
 	})
 }
 
@@ -224,34 +241,19 @@ func (st *Store) Compact(ctx context.Context, prefix []byte) error {
 	if err := checkKey(prefix); err != nil {
 		return err
 	}
-	if err := st.enter(); err != nil {
-		return err
-	}
-	defer st.users.Done()
-	done := make(chan error, 1)
-	go func() {
-		err := st.db.Flush()
-		if err == nil {
-			err = st.db.Compact(ctx, prefix, prefixEnd(prefix), false)
-		}
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return st.readFailed("compacting", err)
-		}
-		return nil
-	case <-st.shared.health.failed:
-		return st.shared.health.err()
-	}
+	return st.rewrite(ctx, []span{{lower: prefix, upper: prefixEnd(prefix)}})
 }
 
-// commit hands a batch, completed with the meta row, to the commit goroutine. The caller is the writer.
+// commit is commitAs for a change of the rows, which is dated now.
 func (st *Store) commit(batch *pebble.Batch, offset int64) error {
+	return st.commitAs(batch, offset, st.shared.cfg.Now().UnixMilli())
+}
+
+// commitAs hands a batch, completed with the meta row, to the commit goroutine. The caller is the writer.
+func (st *Store) commitAs(batch *pebble.Batch, offset, applied int64) error {
 	now := st.shared.cfg.Now()
 	m := meta{
-		id: st.id, schema: SchemaVersion, batches: st.batches + 1, offset: offset, applied: now.UnixMilli(),
+		id: st.id, schema: SchemaVersion, batches: st.batches + 1, offset: offset, applied: applied,
 	}
 	var scratch [128]byte
 	err := errors.Join(batch.Set(metaKey, m.appendBinary(scratch[:0]), nil), batch.Merge(countKey, one, nil))
@@ -374,6 +376,7 @@ func (st *Store) enter() error {
 // On a sick disk it gives up instead of waiting: the next Open finds what was flushed.
 func (st *Store) Close() error {
 	st.closing.Do(func() {
+		st.scrubs.close()
 		st.mu.Lock()
 		st.closed = true
 		st.mu.Unlock()

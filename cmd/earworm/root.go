@@ -91,6 +91,8 @@ func commands(a *app) []*cobra.Command {
 		newTrendsCommand(a),
 		newInspectCommand(a),
 		newVerifyCommand(a),
+		newDLQCommand(a),
+		newEraseCommand(a),
 		newConfigCommand(a),
 		newHealthCommand(a),
 		newVersionCommand(a),

@@ -27,8 +27,11 @@ import (
 
 // system is a serve command with a broker, and the variables with which other commands reach both.
 type system struct {
-	tb      testing.TB
-	environ []string
+	tb       testing.TB
+	environ  []string
+	broker   *broker.Broker
+	stateDir string
+	log      *bytes.Buffer // of serve: to be read when it has ended
 }
 
 func freeAddress(t *testing.T) string {
@@ -41,21 +44,23 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func startSystem(t *testing.T) *system {
+func startSystem(t *testing.T, environ ...string) *system {
 	t.Helper()
 	b, err := broker.Start(t.Context(), broker.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &system{tb: t, environ: []string{
-		"EARWORM_KAFKA_BROKERS=" + b.Addrs()[0], "EARWORM_TOPICS_PARTITIONS=2", "EARWORM_STATE_DIR=" + t.TempDir(),
+	var log bytes.Buffer
+	s := &system{tb: t, broker: b, stateDir: t.TempDir(), log: &log}
+	s.environ = []string{
+		"EARWORM_KAFKA_BROKERS=" + b.Addrs()[0], "EARWORM_TOPICS_PARTITIONS=2", "EARWORM_STATE_DIR=" + s.stateDir,
 		"EARWORM_STATE_LOW_DISK_BYTES=0", "EARWORM_COMMIT_INTERVAL=30ms", "EARWORM_LEARN_DIM=8", "EARWORM_INSTANCE=one",
 		"EARWORM_HTTP_LISTEN=" + freeAddress(t), "EARWORM_HTTP_ADMIN_LISTEN=" + freeAddress(t),
 		"EARWORM_HTTP_ADMIN_TOKEN=0123456789abcdef", "EARWORM_LOG_LEVEL=warn",
-	}}
+	}
+	s.environ = append(s.environ, environ...)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
-	var log bytes.Buffer
 	go func() {
 		ended <- execute(ctx, []string{"serve", "--clock=false"}, streams{in: strings.NewReader(""), out: io.Discard, err: &log}, s.environ)
 	}()
@@ -185,13 +190,13 @@ func TestCommandsAgainstARunningSystem(t *testing.T) {
 func waitFor(s *system, text string, args ...string) string {
 	s.tb.Helper()
 	for deadline := time.After(20 * time.Second); ; {
-		out := s.ok(args...)
+		_, out, problems := command(s.tb.(*testing.T), s.environ, args...)
 		if strings.Contains(out, text) {
 			return out
 		}
 		select {
 		case <-deadline:
-			s.tb.Fatalf("%v: no %q in\n%s", args, text, out)
+			s.tb.Fatalf("%v: no %q in\n%s%s", args, text, out, problems)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

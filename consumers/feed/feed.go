@@ -103,6 +103,21 @@ func (c *Client) Profile(ctx context.Context, profile schemas.Profile) error {
 	return nil
 }
 
+// Erase sends the null that erases a listener, and waits until it is stored.
+func (c *Client) Erase(ctx context.Context, user []byte) error {
+	c.producer.Send(ctx, stream.Message{Topic: c.cfg.Topics.Users, Partition: -1, Key: user})
+	return c.Flush(ctx)
+}
+
+// EraseAs erases the listener of one pseudonym, as ingest does for that of the key in use, and waits until it is stored.
+func (c *Client) EraseAs(ctx context.Context, pseudonym []byte, now time.Time) error {
+	event := schemas.Event{Kind: schemas.KindErase, At: now.UnixMilli()}
+	c.producer.Send(ctx, stream.Message{
+		Topic: c.cfg.Topics.Listens, Partition: stream.PartitionOf(pseudonym, c.cfg.Partitions), Key: pseudonym, Value: event.AppendBinary(nil),
+	})
+	return c.Flush(ctx)
+}
+
 // Tick sends one tick to every partition and waits until it is stored.
 func (c *Client) Tick(ctx context.Context, tick schemas.Tick) error {
 	value := tick.AppendBinary(nil)
@@ -143,6 +158,27 @@ func (c *Client) Drain(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Passed returns when a role has committed everything that is in these of its inputs now. More may arrive meanwhile.
+func (c *Client) Passed(ctx context.Context, role string, topics ...string) error {
+	spans, err := stream.Spans(ctx, c.cfg.ClientOptions, topics...)
+	if err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	if err := stream.WaitPassed(ctx, c.admin, c.cfg.App+"-"+role, spans, c.cfg.DrainInterval); err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	return nil
+}
+
+// TopicConfigs returns the settings in force of topics that exist.
+func (c *Client) TopicConfigs(ctx context.Context, topics ...string) (map[string]map[string]string, error) {
+	configs, err := stream.TopicConfigs(ctx, c.admin, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	return configs, nil
 }
 
 // Playlists hands every playlist that is in the topic now to fn. fn gets nil for a withdrawn one, with its listener's id.

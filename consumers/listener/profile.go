@@ -32,6 +32,7 @@ func (t *Task) profile(p *person, e *schemas.Event) {
 // transaction, belongs to somebody of whom nothing is known.
 func (t *Task) erase(p *person) error {
 	t.mark(p)
+	t.takeBack(p)
 	zone := p.wipedZone
 	if p.core.ServedZone != "" {
 		zone = p.core.ServedZone

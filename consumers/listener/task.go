@@ -36,8 +36,9 @@ type Task struct {
 	dirty   []*person
 	learner *factor.Learner
 	updates map[factor.Key]*update
-	repeats map[repeat]uint32 // plays within a day of the last, in this transaction
-	ordered []*update         // as they came: the same events make the same records
+	repeats map[repeat]uint32    // plays within a day of the last, in this transaction
+	ordered []*update            // as they came: the same events make the same records
+	taken   []schemas.SongUpdate // what listeners who were erased in this transaction had brought
 	near    *cooccur.Table
 	study   study
 	done    doneWeeks // per zone, the weeks that were emitted to the end

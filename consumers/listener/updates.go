@@ -146,12 +146,12 @@ func (t *Task) flushUpdates(out *stream.Output) error {
 		message.Kind, message.ID, message.Vector, message.Bias = byte(u.kind), []byte(u.id), u.vector, u.bias
 		message.Count, message.Listens = uint32(u.count), u.listens //nolint:gosec // counts are not negative
 		message.Listeners, message.Pairs, message.PairsAt = u.listeners, u.pairs, u.pairsAt
-		t.key = append(append(t.key[:0], byte(u.kind)), u.id...)
-		to := stream.PartitionOf(t.key, t.cfg.Partitions)
-		t.outgoing[to] = schemas.AppendSongUpdate(t.outgoing[to], &message)
-		if len(t.outgoing[to]) >= updatesBytes {
-			t.sendUpdates(to, 0, out)
-		}
+		t.tell(&message, out)
+	}
+	for i := range t.taken { // after what they may have brought in this very transaction
+		w := &t.taken[i]
+		w.Partition, w.Seq = t.partition, t.seq
+		t.tell(w, out)
 	}
 	for to := range t.outgoing {
 		// Whoever gets no update still has to know how far we are: its trends wait for it.
@@ -163,6 +163,16 @@ func (t *Task) flushUpdates(out *stream.Output) error {
 	t.metrics.updates.Add(float64(len(t.ordered)))
 	t.forgetUpdates()
 	return nil
+}
+
+// tell adds an update to the record for its song task, and sends that when it is full.
+func (t *Task) tell(u *schemas.SongUpdate, out *stream.Output) {
+	t.key = append(append(t.key[:0], u.Kind), u.ID...)
+	to := stream.PartitionOf(t.key, t.cfg.Partitions)
+	t.outgoing[to] = schemas.AppendSongUpdate(t.outgoing[to], u)
+	if len(t.outgoing[to]) >= updatesBytes {
+		t.sendUpdates(to, 0, out)
+	}
 }
 
 // sendUpdates sends the record that is being filled, or one without updates. Only the last of a transaction says how far the task is: it
@@ -190,6 +200,8 @@ func (r *reached) abandon() {
 func (t *Task) forgetUpdates() {
 	clear(t.updates)
 	clear(t.repeats)
+	clear(t.taken)
+	t.taken = t.taken[:0]
 	if len(t.ordered) > updatesKept {
 		t.ordered = slices.Clone(t.ordered[:updatesKept])
 	}

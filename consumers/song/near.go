@@ -19,6 +19,28 @@ func (t *Task) pair(r *row, u *schemas.SongUpdate) {
 	r.paired = true
 }
 
+// takeBack takes the pairs of somebody who was erased out of the counts.
+func (t *Task) takeBack(r *row, u *schemas.SongUpdate) {
+	t.edges = t.edges[:0]
+	for _, p := range u.Pairs {
+		t.edges = append(t.edges, cooccur.Edge{Song: factor.Key(p.Song), Weight: p.Weight})
+	}
+	r.near.Remove(t.cfg.Near, u.CameAt, float32(u.Listeners), nil)
+	r.near.Remove(t.cfg.Near, u.PairsAt, 0, t.edges)
+	r.paired = true
+}
+
+// forgetListens takes the listens of who was erased out of the popularity of songs, after those of the transaction were counted: they may
+// be among them. What the trend detector was told stays, it fades in days, and so do the plays that ever were.
+func (t *Task) forgetListens() {
+	for i := range t.taken {
+		o := &t.taken[i]
+		o.row.popularity.Remove(factor.Region(o.Region), o.At, float64(o.Unique))
+	}
+	clear(t.taken)
+	t.taken = t.taken[:0]
+}
+
 // writeNeighbours puts the neighbours of a song into the transaction: for the changelog and for every reader at once.
 func (t *Task) writeNeighbours(r *row, out *stream.Output) {
 	w := &t.neighbours

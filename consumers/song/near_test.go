@@ -57,6 +57,52 @@ func TestPairsAddUpAndSurviveARestart(t *testing.T) {
 	}
 }
 
+// TestWhatIsWithdrawnIsTakenBack: pairs and first listens, also those of the same transaction, and not those of others.
+func TestWhatIsWithdrawnIsTakenBack(t *testing.T) {
+	listen := func(n int, region [2]byte) schemas.SongUpdate {
+		u := paired("a", schemas.Pair{Song: 7, Weight: 1})
+		u.PairsAt = minute(n)
+		u.Listens = []schemas.ListenBucket{{Region: region, At: minute(n), Plays: 1, Unique: 1}}
+		return u
+	}
+	back := func(u schemas.SongUpdate) schemas.SongUpdate {
+		u.Withdraws, u.CameAt = true, u.PairsAt
+		return u
+	}
+	de, fr := [2]byte{'D', 'E'}, [2]byte{'F', 'R'}
+	want := newRig(t)
+	want.apply(listen(10, fr), listen(30, de))
+	for name, steps := range map[string][][]schemas.SongUpdate{
+		"later":    {{listen(5, de), listen(10, fr)}, {listen(30, de)}, {back(listen(5, de))}},
+		"together": {{listen(10, fr)}, {listen(5, de), listen(30, de), back(listen(5, de))}},
+	} {
+		r := newRig(t)
+		for _, step := range steps {
+			r.apply(step...)
+		}
+		r.open()
+		r.apply(schemas.SongUpdate{Kind: byte(factor.KindSong), ID: []byte("a"), Vector: []float32{0, 0, 0, 0}, Count: 1})
+		got, other := r.row(factor.KindSong, "a"), want.row(factor.KindSong, "a")
+		near := func(a, b float64) bool { return math.Abs(a-b) < 1e-6 }
+		if !near(got.Popularity.Value1d, other.Popularity.Value1d) || !near(got.Popularity.Value28d, other.Popularity.Value28d) || got.Plays != other.Plays+1 {
+			t.Errorf("%s: popularity %+v, %d plays, want %+v", name, got.Popularity, got.Plays, other.Popularity)
+		}
+		regions := map[[2]byte]float64{}
+		for _, l := range got.Listeners {
+			regions[l.Region] += l.Value7d
+		}
+		for _, l := range other.Listeners {
+			if !near(regions[l.Region], l.Value7d) {
+				t.Errorf("%s: %s has %v, want %v", name, l.Region, regions[l.Region], l.Value7d)
+			}
+		}
+		held, wanted := r.neighbours("a"), want.neighbours("a")
+		if !near(float64(held.Listeners), float64(wanted.Listeners)) || len(held.Pairs) != 1 || !near(float64(held.Pairs[0].Weight), float64(wanted.Pairs[0].Weight)) {
+			t.Errorf("%s: neighbours %+v, want %+v", name, held, wanted)
+		}
+	}
+}
+
 func blendUpdate(values []float32) schemas.SongUpdate {
 	return schemas.SongUpdate{Kind: byte(factor.KindBlend), ID: []byte("playlist"), Vector: values}
 }

@@ -25,6 +25,7 @@ type Task struct {
 	held     held
 	dirty    []*row
 	edges    []cooccur.Edge
+	taken    []observation // listens of who was erased, to be taken back at the end of the transaction
 	pending  []observation // listens of the transaction, for the trends
 
 	reported int // of held, to the metrics
@@ -47,7 +48,7 @@ func New(cfg Config, metrics *Metrics, store stream.Store) (*Task, error) {
 
 func (t *Task) reset() error {
 	t.metrics.rows.Sub(float64(len(t.rows)))
-	t.rows, t.dirty, t.pending = map[factor.Key]*row{}, t.dirty[:0], t.pending[:0]
+	t.rows, t.dirty, t.pending, t.taken = map[factor.Key]*row{}, t.dirty[:0], t.pending[:0], t.taken[:0]
 	t.beats, t.clock, t.held = beats{}, clock{}, held{}
 	if err := t.load(); err != nil {
 		return err
@@ -103,7 +104,9 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 		r.learnBlend(u)
 		return
 	}
-	if u.Listeners > 0 || len(u.Pairs) > 0 {
+	if u.Withdraws {
+		t.takeBack(r, u)
+	} else if u.Listeners > 0 || len(u.Pairs) > 0 {
 		t.pair(r, u)
 	}
 	if len(u.Vector) > 0 || u.Bias != 0 {
@@ -116,7 +119,11 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 	}
 	r.acknowledge(u.Partition, u.Seq)
 	for i := range u.Listens {
-		t.listen(r, u.Partition, &u.Listens[i])
+		if u.Withdraws {
+			t.taken = append(t.taken, observation{row: r, from: u.Partition, ListenBucket: u.Listens[i]})
+		} else {
+			t.listen(r, u.Partition, &u.Listens[i])
+		}
 	}
 }
 
@@ -125,6 +132,7 @@ func (t *Task) Flush(out *stream.Output) error {
 	if err := t.judge(out); err != nil {
 		return err
 	}
+	t.forgetListens()
 	inOrder(t.dirty)
 	for _, r := range t.dirty {
 		t.write(r, out)

@@ -196,6 +196,8 @@ func (s *session) register(topic string, partition int32) {
 		changelog: r.cfg.Changelog,
 		letters:   r.cfg.DeadLetters,
 		lettersAt: r.cfg.DeadLetterBytesMax,
+		style:     r.cfg.DeadLetterStyle,
+		group:     r.cfg.Group(),
 		partition: partition,
 		declared:  r.cfg.outputs(),
 	}

@@ -369,6 +369,46 @@ func WaitDrained(ctx context.Context, cl *kgo.Client, group string, topics []str
 	}
 }
 
+// WaitPassed returns when the group has committed past the ends of the spans: everything that was there when they were taken. In contrast
+// to WaitDrained it comes to an end while more arrives.
+func WaitPassed(ctx context.Context, cl *kgo.Client, group string, spans map[TopicPartition]Span, interval time.Duration) error {
+	if interval == 0 {
+		interval = 100 * time.Millisecond
+	}
+	admin := kadm.NewClient(cl)
+	for {
+		err := passedNow(ctx, cl, admin, group, spans)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || !sleep(ctx, interval) {
+			return fmt.Errorf("waiting until %s has passed what is there: %w", group, errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+// passedNow returns nil if the group has passed the spans, or what is left.
+func passedNow(ctx context.Context, cl *kgo.Client, admin *kadm.Client, group string, spans map[TopicPartition]Span) error {
+	committed, err := admin.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return fmt.Errorf("fetching offsets of the group: %w", err)
+	}
+	gaps := make(map[TopicPartition]gap)
+	for tp, span := range spans {
+		at := span.Start
+		if c, ok := committed.Lookup(tp.Topic, tp.Partition); ok {
+			at = max(at, c.At)
+		}
+		if at < span.End {
+			gaps[tp] = gap{from: at, to: span.End}
+		}
+	}
+	if len(gaps) == 0 {
+		return nil
+	}
+	return gapsEmpty(ctx, cl, gaps)
+}
+
 // drainedNow returns nil if the group has drained the topics, or what is left.
 //
 // The order of the looks is what makes "drained" true. Suppose the ends came first: a member reads the last record,

@@ -34,6 +34,8 @@ type Config struct {
 	Outputs []string
 	// DeadLetters is the topic of records that cannot be processed.
 	DeadLetters string
+	// DeadLetterStyle is the dialect of their headers; the default is that of Kafka Streams.
+	DeadLetterStyle HeaderStyle
 
 	// OpenStore opens the local store of a task; nil for a role without state. It may be called again for the same
 	// partition after the previous store was closed.
@@ -139,6 +141,7 @@ func (c Config) Validate() error {
 	need(c.InstanceID != "", "instance id must be set: static membership needs a stable one")
 	need(len(c.Inputs) > 0, "no input topic")
 	need(c.DeadLetters != "", "no dead-letter topic")
+	need(c.DeadLetterStyle < headerStyles, "unknown style of dead-letter headers")
 	need(c.NewTask != nil, "no task constructor")
 	need((c.Changelog == "") == (c.OpenStore == nil), "a changelog needs a store and a store needs a changelog")
 	need(c.Changelog == "" || c.Partitions > 0, "a role with state needs its partition count")

@@ -24,6 +24,7 @@ type DetachedConfig struct {
 	// Store gets the changes of committed transactions; nil for a role without state.
 	Store                  Store
 	Changelog, DeadLetters string
+	DeadLetterStyle        HeaderStyle
 	Partition              int32
 }
 
@@ -33,7 +34,7 @@ func NewDetached(cfg DetachedConfig) *Detached {
 	d.task.partition, d.task.store, d.task.task = cfg.Partition, cfg.Store, cfg.Task
 	d.task.out = Output{
 		produce: d.produce, changelog: cfg.Changelog, letters: cfg.DeadLetters, lettersAt: 900 << 10,
-		partition: cfg.Partition,
+		style: cfg.DeadLetterStyle, partition: cfg.Partition,
 	}
 	return d
 }

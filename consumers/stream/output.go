@@ -1,44 +1,14 @@
 package stream
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Dead-letter headers: the names of Kafka Streams (KIP-1034) and ours.
 const (
-	HeaderException = "__streams.errors.exception"
-	HeaderMessage   = "__streams.errors.message"
-	HeaderTopic     = "__streams.errors.topic"
-	HeaderPartition = "__streams.errors.partition"
-	HeaderOffset    = "__streams.errors.offset"
-	HeaderErrorCode = "earworm.error.code"
-	// HeaderAttempt counts how often the record was processed and failed: 1 until it is replayed.
-	HeaderAttempt = "earworm.attempt"
-	// HeaderTruncated is "true" on a stub: the record was too large to be kept whole.
-	HeaderTruncated = "earworm.truncated"
-	// HeaderValueSHA256 and HeaderValueBytes describe the whole value of a stub.
-	HeaderValueSHA256 = "earworm.value.sha256"
-	HeaderValueBytes  = "earworm.value.bytes"
-	// HeaderNextOffset is the first offset after a batch that was skipped whole.
-	HeaderNextOffset = "earworm.batch.next_offset"
-)
-
-// Codes of dead letters that the runtime makes by itself.
-const (
-	CodeBatchTooLarge = "batch_too_large"
-	CodeBatchCorrupt  = "batch_corrupt"
-)
-
-const (
-	errorTextMax   = 512
-	stubBytesMax   = 64 << 10
 	arenaChunk     = 256 << 10
 	recordChunk    = 512
 	retainedChunks = 64 // at most 16 MiB of arena and 32 k records per task stay allocated between transactions
@@ -58,6 +28,8 @@ type Output struct {
 	changelog string
 	letters   string
 	lettersAt int // size above which a dead letter becomes a stub
+	style     HeaderStyle
+	group     string // named by dead letters of some styles
 	partition int32
 	declared  []string // the topics that Emit accepts; nil accepts all
 
@@ -121,40 +93,6 @@ func (o *Output) DeadLetter(rec *Record, code string, err error) {
 	o.letter(rec, code, err, nil)
 }
 
-// letter produces the dead letter.
-func (o *Output) letter(rec *Record, code string, err error, extra []Header) {
-	r := o.records.next()
-	r.Topic, r.Partition = o.letters, rec.Partition
-	size := len(rec.Key) + len(rec.Value)
-	headers := 0
-	for _, h := range rec.Headers {
-		headers += len(h.Key) + len(h.Value) + 16
-	}
-	if size+headers <= o.lettersAt {
-		r.Key, r.Value = o.bytes.copy(rec.Key), o.bytes.copy(rec.Value)
-		for _, h := range rec.Headers {
-			r.Headers = append(r.Headers, Header{Key: h.Key, Value: o.bytes.copy(h.Value)})
-		}
-	} else {
-		r.Key, r.Value = o.bytes.copy(head(rec.Key)), o.bytes.copy(head(rec.Value))
-		sum := sha256.Sum256(rec.Value)
-		r.Headers = append(r.Headers,
-			Header{Key: HeaderTruncated, Value: []byte("true")},
-			Header{Key: HeaderValueSHA256, Value: []byte(hex.EncodeToString(sum[:]))},
-			Header{Key: HeaderValueBytes, Value: strconv.AppendInt(nil, int64(len(rec.Value)), 10)})
-	}
-	r.Headers = append(r.Headers,
-		Header{Key: HeaderException, Value: []byte(exceptionOf(err))},
-		Header{Key: HeaderMessage, Value: []byte(textOf(err))},
-		Header{Key: HeaderTopic, Value: []byte(rec.Topic)},
-		Header{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(rec.Partition), 10)},
-		Header{Key: HeaderOffset, Value: strconv.AppendInt(nil, rec.Offset, 10)},
-		Header{Key: HeaderErrorCode, Value: []byte(code)},
-		Header{Key: HeaderAttempt, Value: []byte("1")})
-	r.Headers = append(r.Headers, extra...)
-	o.send(r)
-}
-
 // send produces the record inside the open transaction. It may block when the producer's buffer is full: the buffer
 // drains by itself, so this is back-pressure and no deadlock. Without brokers it ends some time after the session does.
 func (o *Output) send(r *kgo.Record) {
@@ -181,35 +119,6 @@ func (o *Output) reset() {
 func (o *Output) drop() {
 	o.bytes, o.records, o.changes = arena{}, recordSlab{}, nil
 	o.size, o.err = 0, nil
-}
-
-func head(b []byte) []byte {
-	if len(b) > stubBytesMax {
-		return b[:stubBytesMax]
-	}
-	return b
-}
-
-// exceptionOf names the type of the innermost error: a closed set, in contrast to its text.
-func exceptionOf(err error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return fmt.Sprintf("%T", err)
-		}
-		err = inner
-	}
-}
-
-func textOf(err error) string {
-	if err == nil {
-		return ""
-	}
-	s := err.Error()
-	if len(s) > errorTextMax {
-		s = s[:errorTextMax]
-	}
-	return s
 }
 
 // arena hands out copies from chunks that are used again in the next transaction.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -218,6 +220,61 @@ func TestParallelRunsEverythingOnceAndReturnsTheFirstError(t *testing.T) {
 			return nil
 		}); !errors.Is(err, boom) {
 			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// TestLetterStyles: the names of each dialect as its own readers know them, and ours in all of them.
+func TestLetterStyles(t *testing.T) {
+	rec := Record{
+		Topic: "in", Partition: 7, Offset: 258, Key: []byte("k"), Value: []byte("v"), At: time.UnixMilli(513),
+		Headers: []Header{{Key: "h", Value: []byte("x")}, {Key: HeaderAttempt, Value: []byte("2")}},
+	}
+	ours := map[string]string{"h": "x", "earworm.error.code": "bad", "earworm.attempt": "3"}
+	for style, theirs := range map[HeaderStyle]map[string]string{
+		StyleStreams: {
+			"__streams.errors.topic": "in", "__streams.errors.partition": "7", "__streams.errors.offset": "258",
+			"__streams.errors.exception": "*errors.errorString", "__streams.errors.message": "bad: no",
+		},
+		StyleConnect: {
+			"__connect.errors.topic": "in", "__connect.errors.partition": "7", "__connect.errors.offset": "258",
+			"__connect.errors.connector.name": "app-role", "__connect.errors.task.id": "3", "__connect.errors.stage": "TASK_PUT",
+			"__connect.errors.exception.class.name": "*errors.errorString", "__connect.errors.exception.message": "bad: no",
+		},
+		StyleSpring: {
+			"kafka_dlt-original-topic": "in", "kafka_dlt-original-partition": "\x00\x00\x00\x07",
+			"kafka_dlt-original-offset": "\x00\x00\x00\x00\x00\x00\x01\x02", "kafka_dlt-original-timestamp": "\x00\x00\x00\x00\x00\x00\x02\x01",
+			"kafka_dlt-original-consumer-group": "app-role",
+			"kafka_dlt-exception-fqcn":          "*errors.errorString", "kafka_dlt-exception-message": "bad: no",
+		},
+	} {
+		s := &sink{}
+		o := newOutput(s)
+		o.style, o.group = style, "app-role"
+		o.DeadLetter(&rec, "bad", &Poison{Code: "bad", Err: errors.New("no")})
+		want := maps.Clone(ours)
+		maps.Copy(want, theirs)
+		got := map[string]string{}
+		for _, h := range s.records[0].Headers {
+			got[h.Key] += string(h.Value)
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", style, got, want)
+		}
+		if parsed, ok := ParseHeaderStyle(style.String()); !ok || parsed != style {
+			t.Errorf("%s does not parse", style)
+		}
+	}
+	if _, ok := ParseHeaderStyle("unknown"); ok || headerStyles.String() != "unknown" {
+		t.Error("an unknown style")
+	}
+}
+
+// TestAttemptsCountOn: only a sensible number does.
+func TestAttemptsCountOn(t *testing.T) {
+	for value, want := range map[string]int{"1": 2, "0": 1, "41": 42, "": 1, "-1": 1, "x": 1, "99999999999": 1, "1048576": 1} {
+		if got := nextAttempt([]byte(value)); got != want {
+			t.Errorf("after %q comes %d, want %d", value, got, want)
 		}
 	}
 }

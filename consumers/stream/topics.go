@@ -150,3 +150,27 @@ func samePolicy(a, b string) bool {
 	}
 	return slices.Equal(split(a), split(b))
 }
+
+// TopicConfigs returns the settings of topics in force, those that were not set included. A topic that does not exist is left out.
+func TopicConfigs(ctx context.Context, cl *kgo.Client, topics ...string) (map[string]map[string]string, error) {
+	described, err := kadm.NewClient(cl).DescribeTopicConfigs(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("describing topic configs: %w", err)
+	}
+	configs := make(map[string]map[string]string, len(described))
+	for _, d := range described {
+		if errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+			continue
+		}
+		if d.Err != nil {
+			return nil, fmt.Errorf("describing configs of topic %s: %w", d.Name, d.Err)
+		}
+		configs[d.Name] = map[string]string{}
+		for _, c := range d.Configs {
+			if c.Value != nil {
+				configs[d.Name][c.Key] = *c.Value
+			}
+		}
+	}
+	return configs, nil
+}

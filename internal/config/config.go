@@ -27,6 +27,7 @@ type Config struct {
 	Topics         Topics        `koanf:"topics"`
 	State          State         `koanf:"state"`
 	Ingest         Ingest        `koanf:"ingest"`
+	DLQ            DLQ           `koanf:"dlq"`
 	Listener       Listener      `koanf:"listener"`
 	Emit           Emit          `koanf:"emit"`
 	Learn          Learn         `koanf:"learn"`
@@ -45,6 +46,7 @@ func Default() Config {
 		Topics:         DefaultTopics(),
 		State:          DefaultState(),
 		Ingest:         DefaultIngest(),
+		DLQ:            DefaultDLQ(),
 		Listener:       DefaultListener(),
 		Emit:           DefaultEmit(),
 		Learn:          DefaultLearn(),
@@ -69,7 +71,7 @@ func (c Config) Validate() error {
 	p.check(c.CommitInterval < c.Kafka.TransactionTimeout, "commit_interval",
 		"%s must be shorter than kafka.transaction_timeout %s", c.CommitInterval, c.Kafka.TransactionTimeout)
 	return errors.Join(p.err(), c.Kafka.Validate(), c.Topics.Validate(), c.State.Validate(), c.Ingest.Validate(),
-		c.Listener.Validate(), c.Emit.Validate(), c.Learn.Validate(), c.Trend.Validate(), c.HTTP.Validate(),
+		c.DLQ.Validate(), c.Listener.Validate(), c.Emit.Validate(), c.Learn.Validate(), c.Trend.Validate(), c.HTTP.Validate(),
 		c.Log.Validate())
 }
 

@@ -162,6 +162,7 @@ func TestProblems(t *testing.T) {
 		"list as a value":     {yaml: "app: [a]\n", want: []string{"app: single value"}},
 		"number as duration":  {yaml: "commit_interval: 200\n", want: []string{"commit_interval: not a duration"}},
 		"several at once":     {yaml: "emit: {hour: 25, zone: Mars}\n", environ: []string{"EARWORM_TOPICS_PARTITIONS=3"}, want: []string{"topics.partitions: power of two", "emit.hour: must be from 0 to 23", "emit.zone: Mars"}},
+		"header style":        {yaml: "dlq: {header_style: camel}\n", want: []string{`dlq.header_style: "camel" is not one of streams, connect, spring`}},
 		"read and validate":   {yaml: "nope: 1\nemit: {hour: -1}\n", want: []string{"nope: unknown", "emit.hour: must be"}},
 		"NaN":                 {yaml: "emit: {discovery: .nan}\n", want: []string{"emit.discovery: not a number"}},
 		"unknown property":    {yaml: "kafka: {properties: {bootstrap.server: x}}\n", want: []string{"kafka.properties.bootstrap.server: did you mean bootstrap.servers"}},

@@ -25,6 +25,7 @@ type Topics struct {
 	Trends            string `koanf:"trends" help:"Output: trends per song and region."`
 	Metrics           string `koanf:"metrics" help:"Output: experiment metrics."`
 	DeadLetters       string `koanf:"dead_letters" help:"Output: records that could not be used, verbatim."`
+	LetterMarks       string `koanf:"letter_marks" help:"Internal: which dead letters were sent again."`
 }
 
 // DefaultTopics returns 32 partitions with one replica and derived names.
@@ -36,7 +37,7 @@ func (t Topics) Overrides() map[string]string {
 		"events": t.Events, "catalog": t.Catalog, "users": t.Users, "listens": t.Listens,
 		"listener_changelog": t.ListenerChangelog, "song_updates": t.SongUpdates, "song_factors": t.SongFactors,
 		"ticks": t.Ticks, "playlists": t.Playlists, "patches": t.Patches, "trends": t.Trends, "metrics": t.Metrics,
-		"dead_letters": t.DeadLetters,
+		"dead_letters": t.DeadLetters, "letter_marks": t.LetterMarks,
 	}
 	maps.DeleteFunc(names, func(_, name string) bool { return name == "" })
 	return names
@@ -76,15 +77,16 @@ func isTopic(s string) bool {
 
 // State says where local state lives.
 type State struct {
-	Dir           string `koanf:"dir" main:"1" help:"Directory of the local stores. It can be deleted: state is rebuilt from Kafka."`
-	CacheBytes    Bytes  `koanf:"cache_bytes" help:"Block cache shared by all stores."`
-	MemtableBytes Bytes  `koanf:"memtable_bytes" help:"Write buffer of one store; each task has a store. A crash costs its content, which is restored from the changelog."`
-	LowDiskBytes  Bytes  `koanf:"low_disk_bytes" help:"Stop rather than run with less free space than this."`
+	Dir           string        `koanf:"dir" main:"1" help:"Directory of the local stores. It can be deleted: state is rebuilt from Kafka."`
+	CacheBytes    Bytes         `koanf:"cache_bytes" help:"Block cache shared by all stores."`
+	MemtableBytes Bytes         `koanf:"memtable_bytes" help:"Write buffer of one store; each task has a store. A crash costs its content, which is restored from the changelog."`
+	LowDiskBytes  Bytes         `koanf:"low_disk_bytes" help:"Stop rather than run with less free space than this."`
+	ScrubDelay    time.Duration `koanf:"scrub_delay" help:"How long after a listener was erased the files of the stores are rewritten without them, all who were erased meanwhile together."`
 }
 
 // DefaultState returns write buffers that hold a few seconds of a busy task: rows that change often reach the disk once.
 func DefaultState() State {
-	return State{Dir: "earworm-state", CacheBytes: 128 * MiB, MemtableBytes: 32 * MiB, LowDiskBytes: GiB}
+	return State{Dir: "earworm-state", CacheBytes: 128 * MiB, MemtableBytes: 32 * MiB, LowDiskBytes: GiB, ScrubDelay: 10 * time.Minute}
 }
 
 // Validate reports every setting that makes no sense.
@@ -94,6 +96,7 @@ func (s State) Validate() error {
 	between(&p, "state.cache_bytes", s.CacheBytes, MiB, TiB)
 	between(&p, "state.memtable_bytes", s.MemtableBytes, 256*KiB, GiB)
 	between(&p, "state.low_disk_bytes", s.LowDiskBytes, 0, TiB)
+	p.within("state.scrub_delay", s.ScrubDelay, time.Millisecond, day)
 	return p.err()
 }
 
@@ -122,6 +125,22 @@ func (i Ingest) Validate() error {
 		p.check(alias != "" && field != "", "ingest.aliases", "%q=%q has an empty side", alias, field)
 		p.check(alias != field, "ingest.aliases", "%q stands for itself", alias)
 	}
+	return p.err()
+}
+
+// DLQ says how dead letters are written.
+type DLQ struct {
+	HeaderStyle string `koanf:"header_style" help:"Names of the headers that say where a dead letter comes from and why: streams, connect or spring. earworm dlq reads all three."`
+}
+
+// DefaultDLQ returns the names of Kafka Streams.
+func DefaultDLQ() DLQ { return DLQ{HeaderStyle: "streams"} }
+
+// Validate reports every setting that makes no sense.
+func (d DLQ) Validate() error {
+	var p problems
+	p.check(slices.Contains([]string{"streams", "connect", "spring"}, d.HeaderStyle), "dlq.header_style",
+		"%q is not one of streams, connect, spring", d.HeaderStyle)
 	return p.err()
 }
 

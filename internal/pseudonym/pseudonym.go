@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -105,6 +107,30 @@ func (m *Mapper) Append(dst, id []byte) ([]byte, error) {
 	}
 	dst = append(dst, envelope, m.primary)
 	return append(dst, sealed...), nil
+}
+
+// All returns every name under which an id may be stored: its pseudonym, those of older keys, and the id as it is, which was stored
+// before a key was configured. The first one is what Append makes now.
+func (m *Mapper) All(id []byte) ([][]byte, error) {
+	first, err := m.Append(nil, id)
+	if err != nil {
+		return nil, err
+	}
+	all := [][]byte{first}
+	for _, key := range slices.Sorted(maps.Keys(m.ciphers)) {
+		if key == m.primary {
+			continue
+		}
+		sealed, err := m.ciphers[key].EncryptDeterministically(id, nil)
+		if err != nil {
+			return nil, fmt.Errorf("sealing a listener id: %w", err)
+		}
+		all = append(all, append([]byte{envelope, key}, sealed...))
+	}
+	if m.Keyed() {
+		all = append(all, bytes.Clone(id))
+	}
+	return all, nil
 }
 
 // Reveal returns the id behind a pseudonym. A plain id, stored before a key was configured, is returned unchanged.

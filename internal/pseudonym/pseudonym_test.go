@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,5 +88,33 @@ func TestBadKeyFilesAreRefusedWithoutShowingTheKey(t *testing.T) {
 		if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), key(1)) {
 			t.Fatalf("%s: the error shows the key: %v", name, err)
 		}
+	}
+}
+
+// TestAllNames: what was stored under older keys, and before there was one, is found too.
+func TestAllNames(t *testing.T) {
+	var stored [][]byte
+	for _, keys := range []string{"9:" + key(1) + "\n", "2:" + key(2) + "\n", "5:" + key(3) + "\n"} {
+		m, err := pseudonym.Parse([]byte(keys))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := m.Append(nil, []byte("ann"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored = append(stored, name)
+	}
+	m, err := pseudonym.Parse([]byte("9:" + key(1) + "\n" + "2:" + key(2) + "\n" + "5:" + key(3) + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := m.All([]byte("ann"))
+	stored = append(stored, []byte("ann"))
+	if err != nil || !slices.EqualFunc(all, stored, bytes.Equal) {
+		t.Errorf("got %q, %v, want %q", all, err, stored)
+	}
+	if all, err := (&pseudonym.Mapper{}).All([]byte("ann")); err != nil || len(all) != 1 || string(all[0]) != "ann" {
+		t.Errorf("without keys: %q, %v", all, err)
 	}
 }

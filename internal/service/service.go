@@ -360,9 +360,10 @@ func (s *Service) ensureTopics(ctx context.Context) error {
 }
 
 func (s *Service) streamConfig(role string, inputs, outputs []string, changelog string) stream.Config {
+	style, _ := stream.ParseHeaderStyle(s.cfg.DLQ.HeaderStyle) // config knows the names
 	return stream.Config{
 		App: s.cfg.App, Role: role, InstanceID: s.cfg.Instance, Inputs: inputs, Outputs: outputs, Changelog: changelog,
-		Partitions: Partitions(s.cfg), DeadLetters: s.topics.DeadLetters, ClientOptions: s.options,
+		Partitions: Partitions(s.cfg), DeadLetters: s.topics.DeadLetters, DeadLetterStyle: style, ClientOptions: s.options,
 		CommitInterval: s.cfg.CommitInterval, TransactionTimeout: s.cfg.Kafka.TransactionTimeout,
 		SessionTimeout: s.cfg.Kafka.SessionTimeout, HeartbeatInterval: s.cfg.Kafka.SessionTimeout / heartbeatsPerSession,
 		RebalanceTimeout: s.cfg.Kafka.SessionTimeout * sessionsPerRebalance, PollRecordsMax: s.cfg.Kafka.MaxPollRecords, StoreMaxAge: storeMaxAge,

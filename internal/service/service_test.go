@@ -601,6 +601,7 @@ func TestTopicOverrides(t *testing.T) {
 		{&c.Trends, &want.Trends},
 		{&c.Metrics, &want.Metrics},
 		{&c.DeadLetters, &want.DeadLetters},
+		{&c.LetterMarks, &want.LetterMarks},
 	} {
 		*pair.set = fmt.Sprintf("topic-%d", n)
 		*pair.dst = *pair.set

@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"earworm/consumers/ingest"
+	"earworm/consumers/letters"
 	"earworm/consumers/listener"
 	"earworm/consumers/song"
 	"earworm/consumers/stream"
 	"earworm/internal/config"
+	"earworm/internal/erasure"
 	"earworm/internal/pseudonym"
 	"earworm/model/factor"
 	"earworm/model/trend"
@@ -38,6 +40,7 @@ func Topics(cfg config.Config) schemas.Topics {
 			{"trends", &t.Trends},
 			{"metrics", &t.Metrics},
 			{"dead_letters", &t.DeadLetters},
+			{"letter_marks", &t.LetterMarks},
 		} {
 			if topic.key == key {
 				*topic.dst = name
@@ -71,9 +74,46 @@ func specs(cfg config.Config, topics schemas.Topics) []stream.TopicSpec {
 				spec.Configs[key] = millis(d)
 			}
 		}
+		if s.Retention > 0 {
+			// A segment goes when its last record is old enough: with Kafka's week, records would stay up to a week longer than said.
+			spec.Configs["segment.ms"] = millis(min(s.Retention/2, 24*time.Hour))
+		}
 		out = append(out, spec)
 	}
 	return out
+}
+
+// LettersConfig says where the dead letters of the configuration's cluster are.
+func LettersConfig(cfg config.Config) (letters.Config, error) {
+	options, err := KafkaOptions(cfg)
+	if err != nil {
+		return letters.Config{}, err
+	}
+	c := letters.Config{
+		App: cfg.App, Topics: Topics(cfg), ClientOptions: options, TransactionTimeout: cfg.Kafka.TransactionTimeout,
+	}
+	for _, spec := range specs(cfg, c.Topics) {
+		if spec.Name == c.Topics.LetterMarks {
+			c.Marks = spec
+		}
+	}
+	return c, nil
+}
+
+// ErasureConfig says what an erasure has to reach under the configuration. Clock and progress are the caller's.
+func ErasureConfig(cfg config.Config) (erasure.Config, error) {
+	names, err := mapper(cfg.Ingest)
+	if err != nil {
+		return erasure.Config{}, err
+	}
+	options, err := KafkaOptions(cfg)
+	if err != nil {
+		return erasure.Config{}, err
+	}
+	return erasure.Config{
+		App: cfg.App, Topics: Topics(cfg), ClientOptions: options, Aliases: cfg.Ingest.Aliases, Names: names.All,
+		ScrubDelay: cfg.State.ScrubDelay,
+	}, nil
 }
 
 // KafkaOptions returns the options of a client for the configuration's cluster.
@@ -187,7 +227,7 @@ func stateConfig(s config.State, now func() time.Time) state.Config {
 	c := state.Default()
 	c.Dir, c.Now = s.Dir, now
 	c.CacheBytes, c.MemTableBytes = int64(s.CacheBytes), int64(s.MemtableBytes)
-	c.MinFreeBytes = int64(s.LowDiskBytes)
+	c.MinFreeBytes, c.ScrubDelay = int64(s.LowDiskBytes), s.ScrubDelay
 	if s.LowDiskBytes == 0 {
 		c.MinFreeBytes, c.MinFreePercent = -1, -1
 	}

@@ -56,6 +56,50 @@ func TestTheStrongestNeighboursStay(t *testing.T) {
 	}
 }
 
+// TestRemoveUndoesAdd: at whatever instants, and never below nothing.
+func TestRemoveUndoesAdd(t *testing.T) {
+	p := cooccur.DefaultParams()
+	rng := rand.New(rand.NewPCG(5, 5))
+	var with, without cooccur.Row
+	type visit struct {
+		at    int64
+		edges []cooccur.Edge
+	}
+	var gone []visit
+	for n := range 400 {
+		v := visit{at: 1000*day + int64(rng.IntN(300))*day}
+		for range 5 {
+			v.edges = append(v.edges, cooccur.Edge{Song: factor.Key(1 + rng.IntN(60)), Weight: 1})
+		}
+		with.Add(p, v.at, 1, v.edges)
+		if n%4 == 0 {
+			gone = append(gone, v)
+		} else {
+			without.Add(p, v.at, 1, v.edges)
+		}
+	}
+	for _, v := range gone {
+		with.Remove(p, v.at, 1, nil)
+		with.Remove(p, v.at, 0, v.edges)
+	}
+	if math.Abs(float64(with.Listeners/without.Listeners)-1) > 1e-4 || len(with.Neighbours) != 60 {
+		t.Errorf("%v listeners and %d neighbours, want %v and 60", with.Listeners, len(with.Neighbours), without.Listeners)
+	}
+	weights := map[factor.Key]float32{}
+	for _, e := range without.Neighbours {
+		weights[e.Song] = e.Weight
+	}
+	for _, e := range with.Neighbours {
+		if want := weights[e.Song]; math.Abs(float64(e.Weight/want)-1) > 1e-3 {
+			t.Errorf("neighbour %d has %v, want %v", e.Song, e.Weight, want)
+		}
+	}
+	with.Remove(p, with.At, 1e9, []cooccur.Edge{{Song: 1, Weight: 1e9}, {Song: 999, Weight: 1}, {Song: 2, Weight: -5}, {Song: 3, Weight: float32(math.NaN())}})
+	if with.Listeners != 0 || len(with.Neighbours) != 59 {
+		t.Errorf("%v listeners and %d neighbours after too much was taken", with.Listeners, len(with.Neighbours))
+	}
+}
+
 func TestRowsSurviveAnything(t *testing.T) {
 	var r cooccur.Row
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))

@@ -2,6 +2,7 @@ package cooccur
 
 import (
 	"math"
+	"slices"
 
 	"earworm/model/decay"
 	"earworm/model/factor"
@@ -37,6 +38,27 @@ func (r *Row) Add(p Params, at int64, listeners float32, edges []Edge) {
 		}
 	}
 }
+
+// Remove takes first listens and pairs back that Add counted at the same instant. A neighbour that is gone meanwhile has nothing to give
+// back; no count becomes negative, and a neighbour of whom nothing is left makes room.
+func (r *Row) Remove(p Params, at int64, listeners float32, edges []Edge) {
+	share := r.advance(p.HalfLife, at)
+	if listeners > 0 && finite(listeners) {
+		r.Listeners = max(0, r.Listeners-listeners*share)
+	}
+	for _, e := range edges {
+		n := slices.IndexFunc(r.Neighbours, func(have Edge) bool { return have.Song == e.Song })
+		if n < 0 || e.Weight <= 0 || !finite(e.Weight) {
+			continue
+		}
+		if r.Neighbours[n].Weight -= e.Weight * share; r.Neighbours[n].Weight < nothing {
+			r.Neighbours = slices.Delete(r.Neighbours, n, n+1)
+		}
+	}
+}
+
+// nothing is what rounding leaves of a pair that was taken back, and less than any pair that counts for something.
+const nothing = 1e-4
 
 // advance brings the counts to an instant and returns what something of that instant counts at At.
 func (r *Row) advance(h decay.HalfLife, at int64) float32 {

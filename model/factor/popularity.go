@@ -71,6 +71,24 @@ func (p *Popularity) Add(limits Params, region Region, at int64, weight float64)
 	p.Regions[n].Week.Add(weight, at, HalfLifeWeek)
 }
 
+// Remove takes weight first listens back that Add counted at the same instant. No decayed count becomes negative, and Total, which
+// counts what happened, stays.
+func (p *Popularity) Remove(region Region, at int64, weight float64) {
+	take := func(c *decay.Counter, h decay.HalfLife) {
+		if at <= c.At {
+			c.Value = max(0, c.Value-weight*h.Factor(at, c.At))
+		}
+	}
+	take(&p.Day, HalfLifeDay)
+	take(&p.Week, HalfLifeWeek)
+	take(&p.Month, HalfLifeMonth)
+	for i := range p.Regions {
+		if p.Regions[i].Region == region {
+			take(&p.Regions[i].Week, HalfLifeWeek)
+		}
+	}
+}
+
 // In returns the decayed weekly count of a region at an instant.
 func (p Popularity) In(region Region, at int64) float64 {
 	for i := range p.Regions {

@@ -419,6 +419,36 @@ func TestPopularityKeepsTheLivelyRegions(t *testing.T) {
 	}
 }
 
+// TestPopularityTakenBack: exactly, whatever came later, and never below nothing. What ever was stays counted.
+func TestPopularityTakenBack(t *testing.T) {
+	p := small()
+	day := int64(24 * 3600 * 1000)
+	var with, without Popularity
+	for n := range int64(20) {
+		region := RegionOf([]string{"DE", "FR", ""}[n%3])
+		with.Add(p, region, n*day, 1)
+		if n != 4 && n != 15 {
+			without.Add(p, region, n*day, 1)
+		}
+	}
+	with.Remove(RegionOf("FR"), 4*day, 1)
+	with.Remove(RegionOf("DE"), 15*day, 1)
+	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-9*max(1, b) }
+	if !near(with.Day.Value, without.Day.Value) || !near(with.Week.Value, without.Week.Value) || !near(with.Month.Value, without.Month.Value) ||
+		!near(with.In(RegionOf("DE"), 20*day), without.In(RegionOf("DE"), 20*day)) || !near(with.In(RegionOf("FR"), 20*day), without.In(RegionOf("FR"), 20*day)) {
+		t.Errorf("got %+v, want %+v", with, without)
+	}
+	if with.Total != 20 {
+		t.Errorf("total %v, want 20", with.Total)
+	}
+	with.Remove(RegionOf("DE"), 18*day, 1e9)
+	with.Remove(RegionOf("JP"), 19*day, 1)
+	with.Remove(Region{}, 19*day, 1e9)
+	if with.Day.Value != 0 || with.Month.Value != 0 || with.In(RegionOf("DE"), 20*day) != 0 || len(with.Regions) != 2 {
+		t.Errorf("after too much was taken: %+v", with)
+	}
+}
+
 func TestTrendsThatAListenerSees(t *testing.T) {
 	info := TrendInfo{Regions: []RegionTrend{
 		{Region: RegionOf("DE"), Status: TrendOngoing, Score: 4},
