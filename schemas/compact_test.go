@@ -93,7 +93,7 @@ func TestEventBinaryRefuses(t *testing.T) {
 // exampleUpdate is a song update with every part.
 func exampleUpdate() SongUpdate {
 	u := SongUpdate{
-		Kind: 's', ID: []byte("s-77120"), Partition: 31, Seq: 1 << 40, Count: 17, Vector: make([]float32, 64), Bias: -0.25,
+		Kind: 's', ID: []byte("s-77120"), Partition: 31, Seq: 1 << 40, Count: 17, Vector: make([]float32, 64), Evidence: -0.25,
 		Listens: []ListenBucket{
 			{Region: [2]byte{'D', 'E'}, At: 1_795_414_200_000, First: 3, Unique: 5, Trusted: 4.5, Plays: 9, Skips: 2, Completions: 6, ShortPlays: 1, Likes: 1, NewAccounts: 2, TopPlays: 4},
 			{Region: [2]byte{'F', 'R'}, At: 1_795_414_500_000, Plays: math.MaxUint32},
@@ -113,7 +113,7 @@ func examplePairs() []Pair {
 // exampleRow is a factor row with every part.
 func exampleRow() FactorRow {
 	return FactorRow{
-		Kind: 's', ID: []byte("s-77120"), Vector: exampleUpdate().Vector, Bias: 0.5, FirstAt: -5, LastAt: 1_795_414_350_000,
+		Kind: 's', ID: []byte("s-77120"), Vector: exampleUpdate().Vector, Evidence: 0.5, FirstAt: -5, LastAt: 1_795_414_350_000,
 		Plays: math.MaxUint64, Updates: 12, Popularity: Popularity{At: 1_795_414_350_000, Value1d: 1.5, Value7d: 9.25, Value28d: 30},
 		Listeners: []RegionPopularity{{Region: [2]byte{'D', 'E'}, Value7d: 4, At: 7}, {Value7d: 1, At: 8}},
 		Trend:     []TrendFlag{{Region: [2]byte{'D', 'E'}, Score: 6.5, StartedAt: 9, Quarantined: true}},
@@ -189,11 +189,7 @@ func TestSongUpdatesShareARecord(t *testing.T) {
 	}
 }
 
-// unmarked is a record as it was before there were marks.
-func unmarked(b []byte) []byte { return append([]byte{unmarkedVersion}, b[markBytes:]...) }
-
-// TestSongUpdatesAreMarked: the mark is set when the record is sent, one without updates has one, and a record of an earlier version is
-// marked with its newest listen.
+// TestSongUpdatesAreMarked: the mark is set when the record is sent, and one without updates has one.
 func TestSongUpdatesAreMarked(t *testing.T) {
 	u := exampleUpdate()
 	b := AppendSongUpdate(nil, &u)
@@ -204,9 +200,6 @@ func TestSongUpdatesAreMarked(t *testing.T) {
 	}
 	if err := got.UnmarshalBinary(MarkSongUpdates(b, mark)); err != nil || got.Mark != mark || len(got.Updates) != 1 {
 		t.Errorf("marked: %+v of %d updates, %v", got.Mark, len(got.Updates), err)
-	}
-	if err := got.UnmarshalBinary(unmarked(b)); err != nil || got.Mark != (SongMark{u.Partition, u.Listens[1].At}) || len(got.Updates) != 1 {
-		t.Errorf("of an earlier version: %+v of %d updates, %v", got.Mark, len(got.Updates), err)
 	}
 	if err := got.UnmarshalBinary(MarkSongUpdates(nil, mark)); err != nil || got.Mark != mark || len(got.Updates) != 0 {
 		t.Errorf("without updates: %+v of %d updates, %v", got.Mark, len(got.Updates), err)
@@ -322,7 +315,6 @@ func FuzzSongUpdates(f *testing.F) {
 	u := exampleUpdate()
 	whole := AppendSongUpdate(AppendSongUpdate(nil, &SongUpdate{ID: []byte("x")}), &u)
 	f.Add(whole)
-	f.Add(unmarked(whole))
 	f.Add(MarkSongUpdates(nil, SongMark{Partition: 3, At: 1 << 41}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		recodes(t, b, (*SongUpdates).UnmarshalBinary, func(s *SongUpdates) []byte {

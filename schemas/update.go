@@ -19,10 +19,9 @@ const (
 // The first bytes of the compact song records.
 const (
 	songUpdatesVersion = 4 // 4: a mark; 3: records of several updates; of one they were 1 and 2
-	unmarkedVersion    = 3
-	songUpdateVersion  = 2 // 2: pairs
-	withdrawalVersion  = 3 // as 2, to be taken back, and CameAt
-	factorRowVersion   = 1
+	songUpdateVersion  = 4 // 4: evidence instead of a bias; 2: pairs
+	withdrawalVersion  = 5 // as 4, to be taken back, and CameAt
+	factorRowVersion   = 2 // evidence instead of a bias
 	neighboursVersion  = 1
 )
 
@@ -38,9 +37,9 @@ type SongUpdate struct {
 	Seq       int64
 	// Count is the number of training steps the change combines.
 	Count uint32
-	// Vector and Bias are to be added to the row. Vector is empty when nothing was learnt.
-	Vector []float32
-	Bias   float32
+	// Vector and Evidence are to be added to the row. Vector is empty when nothing was learnt.
+	Vector   []float32
+	Evidence float32
 	// Listens are the counts for popularity and the trend detector.
 	Listens []ListenBucket
 	// Listeners counts those who came to the song, and Pairs the songs that the same listeners had come to before or came to
@@ -124,17 +123,10 @@ func MarkSongUpdates(dst []byte, m SongMark) []byte {
 }
 
 // UnmarshalBinary reads the value of a record; what was in s is reused. The ids
-// alias b. One that was written before there were marks is marked with its
-// newest listen. The error wraps a *DecodeError; s is then undefined.
+// alias b. The error wraps a *DecodeError; s is then undefined.
 func (s *SongUpdates) UnmarshalBinary(b []byte) error {
 	r := reader{rest: b}
-	s.Mark = SongMark{}
-	unmarked := len(b) > 0 && b[0] == unmarkedVersion
-	if unmarked {
-		r.version(unmarkedVersion)
-	} else {
-		s.Mark = r.mark()
-	}
+	s.Mark = r.mark()
 	s.Updates = s.Updates[:0]
 	for len(r.rest) > 0 && !r.bad {
 		if len(r.rest) < updateMin {
@@ -150,19 +142,8 @@ func (s *SongUpdates) UnmarshalBinary(b []byte) error {
 		if err := s.Updates[len(s.Updates)-1].UnmarshalBinary(one); err != nil {
 			return err
 		}
-		if unmarked {
-			s.infer(&s.Updates[len(s.Updates)-1])
-		}
 	}
 	return r.finish("song updates")
-}
-
-// infer marks a record that was written before there were marks with its newest listen.
-func (s *SongUpdates) infer(u *SongUpdate) {
-	s.Mark.Partition = max(u.Partition, 0)
-	for i := range u.Listens {
-		s.Mark.At = max(s.Mark.At, u.Listens[i].At)
-	}
 }
 
 // mark reads what a record begins with.
@@ -192,7 +173,7 @@ func (u *SongUpdate) AppendBinary(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, u.Seq)
 	dst = binary.AppendUvarint(dst, uint64(u.Count))
 	dst = appendFloats(dst, u.Vector)
-	dst = appendFloat32(dst, u.Bias)
+	dst = appendFloat32(dst, u.Evidence)
 	dst = binary.AppendUvarint(dst, uint64(len(u.Listens)))
 	for i := range u.Listens {
 		l := &u.Listens[i]
@@ -231,7 +212,7 @@ func (u *SongUpdate) UnmarshalBinary(b []byte) error {
 	u.Seq = r.varint()
 	u.Count = r.uint32()
 	u.Vector = r.floats(u.Vector)
-	u.Bias = r.float32()
+	u.Evidence = r.float32()
 	u.Listens = u.Listens[:0]
 	for range r.count(maxBuckets, bucketBytes) {
 		l := ListenBucket{Region: r.region(), At: r.varint(), First: r.uint32(), Unique: r.uint32(), Trusted: r.float32()}
@@ -314,10 +295,10 @@ func (r *reader) pairs(dst []Pair) []Pair {
 // reader but the song task that wrote it.
 type FactorRow struct {
 	// Kind is the kind byte of the row and ID its id; ID aliases the input.
-	Kind   byte
-	ID     []byte
-	Vector []float32
-	Bias   float32
+	Kind     byte
+	ID       []byte
+	Vector   []float32
+	Evidence float32
 	// FirstAt and LastAt are the first and last event times in Unix ms; 0 is none.
 	FirstAt, LastAt int64
 	// Plays counts every play and Updates every change ever applied.
@@ -368,7 +349,7 @@ func (f *FactorRow) AppendBinary(dst []byte) []byte {
 	dst = append(dst, factorRowVersion, f.Kind)
 	dst = appendBytes(dst, f.ID)
 	dst = appendFloats(dst, f.Vector)
-	dst = appendFloat32(dst, f.Bias)
+	dst = appendFloat32(dst, f.Evidence)
 	dst = binary.AppendVarint(dst, f.FirstAt)
 	dst = binary.AppendVarint(dst, f.LastAt)
 	dst = binary.AppendUvarint(dst, f.Plays)
@@ -406,7 +387,7 @@ func (f *FactorRow) UnmarshalBinary(b []byte) error {
 	f.Kind = r.byte()
 	f.ID = r.bytes(maxInternalID)
 	f.Vector = r.floats(f.Vector)
-	f.Bias = r.float32()
+	f.Evidence = r.float32()
 	f.FirstAt, f.LastAt = r.varint(), r.varint()
 	f.Plays, f.Updates = r.uvarint(), r.uvarint()
 	f.Popularity = Popularity{At: r.varint(), Value1d: r.float64(), Value7d: r.float64(), Value28d: r.float64()}

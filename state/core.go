@@ -7,16 +7,18 @@ import (
 )
 
 // coreVersion is the first byte of a listener's core row.
-const coreVersion = 1
+const coreVersion = 2 // 2: what was named at onboarding
 
 // Bounds of a core row.
 const (
 	// MaxArtistBans bounds the artists that a listener has banned.
 	MaxArtistBans = 10_000
-	maxDim        = 4096
-	maxLanguages  = 64
-	maxTagBytes   = 64
-	maxOpaque     = 1 << 16
+	// MaxChosen bounds the artists and genres that a listener has named at onboarding.
+	MaxChosen    = 256
+	maxDim       = 4096
+	maxLanguages = 64
+	maxTagBytes  = 64
+	maxOpaque    = 1 << 16
 )
 
 // Session is a listener's current sitting.
@@ -47,6 +49,7 @@ type ListenerCore struct {
 	Trust            []byte  // encoded trust
 	Session          Session
 	Artists          []uint64 // keys of banned artists
+	Chosen           []uint64 // keys of the artists and genres that the listener named at onboarding
 	Remembered                // ids of events about no song
 }
 
@@ -85,6 +88,10 @@ func (c *ListenerCore) AppendBinary(dst []byte) []byte {
 	for _, a := range c.Artists {
 		dst = binary.LittleEndian.AppendUint64(dst, a)
 	}
+	dst = binary.AppendUvarint(dst, uint64(len(c.Chosen)))
+	for _, k := range c.Chosen {
+		dst = binary.LittleEndian.AppendUint64(dst, k)
+	}
 	return c.appendBinary(dst)
 }
 
@@ -116,6 +123,10 @@ func (c *ListenerCore) UnmarshalBinary(b []byte) error {
 	c.Artists = resize(c.Artists, in.count(MaxArtistBans, 8))
 	for i := range c.Artists {
 		c.Artists[i] = in.uint64()
+	}
+	c.Chosen = resize(c.Chosen, in.count(MaxChosen, 8))
+	for i := range c.Chosen {
+		c.Chosen[i] = in.uint64()
 	}
 	c.read(&in)
 	return in.end()

@@ -10,7 +10,7 @@ import (
 )
 
 // SchemaVersion is the version of the key layout and of the meta row. A store of another version is rebuilt from its changelog.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // metaVersion is the first byte of a meta row.
 const metaVersion = 1

@@ -143,7 +143,10 @@ func (t *Task) hear(p *person, h *heard, song factor.Index, e *schemas.Event) {
 		value = 0 // liked already: an unlike takes back one like
 	}
 	h.Engagement.Add(value, e.At, halfLife)
-	setFlags(h, e)
+	banned := h.Flags & state.FlagBanned
+	if setFlags(h, e); banned != 0 && h.Flags&state.FlagBanned == 0 {
+		p.refused = slices.DeleteFunc(p.refused, func(s factor.Index) bool { return s == song })
+	}
 	if isListen {
 		t.countListen(p, h, e, full, skipped)
 	}
@@ -250,6 +253,10 @@ func (t *Task) learn(p *person, h *heard, song factor.Index, e *schemas.Event, v
 	switch e.Kind {
 	case schemas.KindDislike, schemas.KindBan:
 		t.metrics.step(t.learner.Feedback(p.core.Vector, song, 0, explicitWeight))
+		if !slices.Contains(p.refused, song) {
+			p.refused = append(p.refused, song)
+		}
+		t.learner.Solve(p.core.Vector, p.past())
 		return
 	case schemas.KindLike, schemas.KindPlaylistAdd, schemas.KindShare:
 		if h.Flags&state.FlagTrained != 0 {
@@ -265,7 +272,7 @@ func (t *Task) learn(p *person, h *heard, song factor.Index, e *schemas.Event, v
 		t.prequential(p, song, e.At)
 	}
 	weight := engagement.Confidence(value)
-	t.metrics.step(t.learner.FirstListen(p.core.Vector, song, float32(weight), p.trained))
+	t.metrics.step(t.learner.FirstListen(p.core.Vector, song, float32(weight), p.past()))
 	p.core.Positives += weight
 	h.Flags |= state.FlagTrained
 	t.pair(p, song, e.At)
@@ -297,10 +304,18 @@ func (t *Task) applyWithoutSong(p *person, e *schemas.Event) stream.Outcome {
 
 // onboard moves a new listener's vector towards the artists and genres that they chose.
 func (t *Task) onboard(p *person, e *schemas.Event) {
+	choose := func(kind factor.Kind, id []byte) {
+		key := uint64(factor.KeyOf(kind, id))
+		if len(p.core.Chosen) < state.MaxChosen && !slices.Contains(p.core.Chosen, key) {
+			p.core.Chosen = append(p.core.Chosen, key)
+			p.chosen = append(p.chosen, t.table.Row(kind, string(id)))
+		}
+	}
 	for _, artist := range e.Artists {
-		t.learner.Feedback(p.core.Vector, t.table.Row(factor.KindArtist, string(artist)), 1, 1)
+		choose(factor.KindArtist, artist)
 	}
 	for _, genre := range e.Genres {
-		t.learner.Feedback(p.core.Vector, t.table.Row(factor.KindGenre, string(genre)), 1, 1)
+		choose(factor.KindGenre, genre)
 	}
+	t.learner.Solve(p.core.Vector, p.past())
 }

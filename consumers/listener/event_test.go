@@ -294,7 +294,7 @@ func TestEventsAboutNoSong(t *testing.T) {
 func TestOnboardingMovesTaste(t *testing.T) {
 	t.Parallel()
 	cfg := exact()
-	cfg.Learn.InitScale = .5 // as large as learnt rows are
+	cfg.Learn.Window, cfg.Learn.InitScale = 20, .5 // as large as learnt rows are
 	r := newRig(t, cfg)
 	r.songs(40)
 	onboarding := of(schemas.KindOnboarding, event("ann", "", hours(0)))
@@ -404,7 +404,7 @@ func TestInspect(t *testing.T) {
 func TestALaggingTaskReplaysLess(t *testing.T) {
 	steps := func(lag time.Duration, produced time.Time) int {
 		cfg := exact()
-		cfg.ReplayLag, cfg.Learn.SongStep, cfg.Learn.Replays, cfg.Learn.ReplayFloor = 2*time.Second, .1, 4, 1
+		cfg.ReplayLag, cfg.Learn.Replays, cfg.Learn.HurriedReplays = 2*time.Second, 4, 1
 		r := newRig(t, cfg)
 		for i := range 8 {
 			r.apply(event("ann", fmt.Sprint("song ", i), monday().Add(time.Duration(i)*time.Minute)))

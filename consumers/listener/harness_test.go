@@ -34,7 +34,8 @@ const partition = 2
 func exact() listener.Config {
 	cfg := listener.Default()
 	cfg.Listens, cfg.Ticks, cfg.SongUpdates, cfg.Playlists, cfg.DeadLetters = "listens", "ticks", "updates", "playlists", "letters"
-	cfg.Learn.Dim, cfg.Learn.Negatives, cfg.Learn.Replays, cfg.Learn.SongStep, cfg.Learn.BiasStep = 8, 0, 0, 0, 0
+	// Songs stay where they are, and a listener's vector depends on nothing but the order of their events.
+	cfg.Learn.Dim, cfg.Learn.Gain, cfg.Learn.Negatives, cfg.Learn.Window, cfg.Learn.HurriedWindow = 8, 0, 0, 0, 0
 	return cfg
 }
 

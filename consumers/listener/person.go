@@ -22,6 +22,9 @@ type person struct {
 	// trained lists the songs whose first listen was learnt, in the order in which that happened or, after loading, in the order of
 	// their first listens: replay draws from it, and pairs are made with its end.
 	trained []factor.Index
+	// refused lists the songs that they disliked or banned, in the order in which that happened or, after loading, in that of their
+	// first listens; chosen are the rows of what they named at onboarding.
+	refused, chosen []factor.Index
 	// lists are the songs of the playlists by week, nil until the emitter needs them.
 	lists map[int32][]factor.Key
 
@@ -44,7 +47,7 @@ type person struct {
 const personBytes = 1000
 
 func (p *person) bytes() int {
-	return personBytes + p.history.bytes() + 4*cap(p.trained) + 4*cap(p.changed)
+	return personBytes + p.history.bytes() + 4*(cap(p.trained)+cap(p.refused)+cap(p.chosen)) + 4*cap(p.changed)
 }
 
 // touch marks a song for writing and returns it.
@@ -114,24 +117,42 @@ func (t *Task) load(id []byte) (*person, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading a listener: %w", err)
 	}
-	t.restoreTrained(p)
+	t.restorePast(p)
 	return p, nil
 }
 
-// restoreTrained lists the songs that were learnt, in the order of their first listens.
-func (t *Task) restoreTrained(p *person) {
-	var learnt []*heard
+// restorePast lists the rows from which the listener's vector is solved.
+func (t *Task) restorePast(p *person) {
+	p.trained = t.flagged(p, state.FlagTrained)
+	p.refused = t.flagged(p, state.FlagBanned)
+	for _, key := range p.core.Chosen {
+		if row, known := t.table.Lookup(factor.Key(key)); known {
+			p.chosen = append(p.chosen, row)
+		}
+	}
+}
+
+// flagged lists the songs of a history with a flag, in the order of their first listens.
+func (t *Task) flagged(p *person, flag byte) []factor.Index {
+	var entries []*heard
 	for n := range p.history.entries {
-		if h := &p.history.entries[n]; h.Flags&state.FlagTrained != 0 {
-			learnt = append(learnt, h)
+		if h := &p.history.entries[n]; h.Flags&flag != 0 {
+			entries = append(entries, h)
 		}
 	}
-	slices.SortStableFunc(learnt, func(a, b *heard) int { return cmp.Compare(a.FirstAt, b.FirstAt) })
-	for _, h := range learnt {
+	slices.SortStableFunc(entries, func(a, b *heard) int { return cmp.Compare(a.FirstAt, b.FirstAt) })
+	var songs []factor.Index
+	for _, h := range entries {
 		if song, known := t.songOf(h); known {
-			p.trained = append(p.trained, song)
+			songs = append(songs, song)
 		}
 	}
+	return songs
+}
+
+// past is what the listener's vector is solved from.
+func (p *person) past() factor.Past {
+	return factor.Past{Songs: p.trained, Refused: p.refused, Chosen: p.chosen}
 }
 
 func (p *person) loadCore(value []byte, dim int) error {

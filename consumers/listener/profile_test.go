@@ -80,7 +80,6 @@ func TestProfileIsKept(t *testing.T) {
 func TestOptOutLearnsNothing(t *testing.T) {
 	t.Parallel()
 	cfg := exact()
-	cfg.Learn.SongStep = .05
 	r := newRig(t, cfg)
 	r.apply(profile("ann", hours(0), schemas.Profile{OptOut: true}))
 	before := r.core("ann").Vector
@@ -90,7 +89,7 @@ func TestOptOutLearnsNothing(t *testing.T) {
 		t.Errorf("learnt %v after %d events", c.Positives, c.Events)
 	}
 	for _, u := range r.updates() {
-		if len(u.Vector) != 0 || u.Bias != 0 || len(u.Listens) == 0 {
+		if len(u.Vector) != 0 || u.Evidence != 0 || len(u.Listens) == 0 {
 			t.Errorf("%s: %d steps", u.ID, u.Count)
 		}
 	}

@@ -13,12 +13,12 @@ const bucketMs = 5 * 60 * 1000
 
 // update collects what one transaction tells the song task of one row.
 type update struct {
-	kind    factor.Kind
-	id      string
-	vector  []float32
-	bias    float32
-	count   int32
-	listens []schemas.ListenBucket
+	kind     factor.Kind
+	id       string
+	vector   []float32
+	evidence float32
+	count    int32
+	listens  []schemas.ListenBucket
 
 	listeners uint32 // who came to the song
 	pairs     []schemas.Pair
@@ -138,12 +138,12 @@ const updatesBytes = 32 << 10
 func (t *Task) flushUpdates(out *stream.Output) error {
 	t.learner.Flush(t.seq, func(d factor.Delta) {
 		u := t.update(d.Key, d.Kind, func() string { return d.ID })
-		u.vector, u.bias, u.count = append(u.vector[:0], d.Vector...), d.Bias, d.Count
+		u.vector, u.evidence, u.count = append(u.vector[:0], d.Vector...), d.Evidence, d.Count
 	})
 	t.flushBlend()
 	message := schemas.SongUpdate{Partition: t.partition, Seq: t.seq}
 	for _, u := range t.ordered {
-		message.Kind, message.ID, message.Vector, message.Bias = byte(u.kind), []byte(u.id), u.vector, u.bias
+		message.Kind, message.ID, message.Vector, message.Evidence = byte(u.kind), []byte(u.id), u.vector, u.evidence
 		message.Count, message.Listens = uint32(u.count), u.listens //nolint:gosec // counts are not negative
 		message.Listeners, message.Pairs, message.PairsAt = u.listeners, u.pairs, u.pairsAt
 		t.tell(&message, out)

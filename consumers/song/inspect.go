@@ -14,7 +14,7 @@ type Inspection struct {
 	LastAt     string             `json:"last_at,omitempty"`
 	Popularity map[string]float64 `json:"popularity"` // decayed daily listeners, at the latest listen
 	Regions    map[string]float64 `json:"regions"`
-	Bias       float32            `json:"bias"`
+	Evidence   float32            `json:"evidence"`
 	Vector     []float32          `json:"vector"`
 }
 
@@ -25,7 +25,7 @@ func (t *Task) Inspect(id string) *Inspection {
 		return nil
 	}
 	out := &Inspection{
-		Plays: r.plays, Updates: r.updates, Bias: r.factors.Bias, Vector: r.factors.Vector, Regions: map[string]float64{},
+		Plays: r.plays, Updates: r.updates, Evidence: r.factors.Evidence, Vector: r.factors.Vector, Regions: map[string]float64{},
 		Popularity: map[string]float64{
 			"1d":  r.popularity.Day.Read(r.lastAt, factor.HalfLifeDay),
 			"7d":  r.popularity.Week.Read(r.lastAt, factor.HalfLifeWeek),

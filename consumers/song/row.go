@@ -98,7 +98,7 @@ func (t *Task) loadRow(kind factor.Kind, id, value []byte) error {
 	}
 	r := &row{
 		key: factor.KeyOf(kind, id), kind: kind, id: string(id),
-		factors: factor.Row{Vector: slices.Clone(w.Vector), Bias: w.Bias},
+		factors: factor.Row{Vector: slices.Clone(w.Vector), Evidence: w.Evidence},
 		firstAt: w.FirstAt, lastAt: w.LastAt, plays: w.Plays, updates: w.Updates, acks: slices.Clone(w.Acks),
 		popularity: factor.Popularity{
 			Total: float64(w.Plays),
@@ -132,7 +132,7 @@ func (t *Task) loadRow(kind factor.Kind, id, value []byte) error {
 func (t *Task) write(r *row, out *stream.Output) {
 	w := &t.wire
 	*w = schemas.FactorRow{
-		Kind: byte(r.kind), ID: []byte(r.id), Vector: r.factors.Vector, Bias: r.factors.Bias,
+		Kind: byte(r.kind), ID: []byte(r.id), Vector: r.factors.Vector, Evidence: r.factors.Evidence,
 		FirstAt: r.firstAt, LastAt: r.lastAt, Plays: r.plays, Updates: r.updates, Acks: r.acks,
 		Popularity: schemas.Popularity{
 			At: r.popularity.Day.At, Value1d: r.popularity.Day.Value,

@@ -140,7 +140,7 @@ func TestChangesAdd(t *testing.T) {
 	r := newRig(t)
 	initial := factor.NewRow(r.cfg.Learn, factor.KeyOf(factor.KindSong, "s")).Vector
 	first := update("s", 0, 10, []float32{.1, 0, 0, 0})
-	first.Bias = .25
+	first.Evidence = .25
 	r.apply(first, update("s", 1, 4, []float32{.1, .2, 0, 0}), update("s", 0, 11, nil))
 	r.apply(update("s", 0, 12, []float32{0, 0, .5, 0}), update("s", 3, 7, []float32{0, 0, 0, -.5}))
 	row := r.row(factor.KindSong, "s")
@@ -149,8 +149,8 @@ func TestChangesAdd(t *testing.T) {
 			t.Errorf("component %d moved by %v, want %v", i, got, want)
 		}
 	}
-	if row.Bias != .25 || row.Updates != 5 {
-		t.Errorf("bias %v after %d updates", row.Bias, row.Updates)
+	if row.Evidence != .25 || row.Updates != 5 {
+		t.Errorf("evidence %v after %d updates", row.Evidence, row.Updates)
 	}
 	want := []schemas.Ack{{Partition: 0, Seq: 12}, {Partition: 1, Seq: 4}, {Partition: 3, Seq: 7}}
 	if !slices.Equal(row.Acks, want) {

@@ -109,9 +109,9 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 	} else if u.Listeners > 0 || len(u.Pairs) > 0 {
 		t.pair(r, u)
 	}
-	if len(u.Vector) > 0 || u.Bias != 0 {
+	if len(u.Vector) > 0 || u.Evidence != 0 {
 		whole := r.factors.Apply(t.cfg.Learn, factor.Delta{
-			Vector: u.Vector, Bias: u.Bias, Count: int32(u.Count), //nolint:gosec // a count of steps
+			Vector: u.Vector, Evidence: u.Evidence, Count: int32(u.Count), //nolint:gosec // a count of steps
 		})
 		if !whole {
 			t.metrics.bounded.Inc()

@@ -76,7 +76,7 @@ func (l *Loader) published() factor.Published {
 	*p = factor.Published{
 		Acks:  p.Acks[:0],
 		Trend: factor.TrendInfo{Regions: p.Trend.Regions[:0]},
-		Kind:  factor.Kind(r.Kind), ID: string(r.ID), Vector: r.Vector, Bias: r.Bias,
+		Kind:  factor.Kind(r.Kind), ID: string(r.ID), Vector: r.Vector, Evidence: r.Evidence,
 		FirstAt: r.FirstAt, LastAt: r.LastAt,
 		Popularity: factor.Popularity{
 			Total:   float64(r.Plays),

@@ -114,7 +114,7 @@ func (r *rig) eventually(what string, holds func() bool) {
 }
 
 func row(id string, vector ...float32) schemas.FactorRow {
-	return schemas.FactorRow{Kind: byte(factor.KindSong), ID: []byte(id), Vector: vector, Bias: .5}
+	return schemas.FactorRow{Kind: byte(factor.KindSong), ID: []byte(id), Vector: vector, Evidence: .5}
 }
 
 func (r *rig) vector(kind factor.Kind, id string) []float32 {

@@ -60,7 +60,7 @@ func BenchmarkFirstListen(b *testing.B) {
 			before := cpuTime()
 			for n := 0; b.Loop(); n++ {
 				u := rng.IntN(len(users))
-				learners[n%tasks].FirstListen(users[u], songs[src.draw()], 1, heard[u])
+				learners[n%tasks].FirstListen(users[u], songs[src.draw()], 1, factor.Past{Songs: heard[u]})
 				if n%(tasks*1000) == 0 {
 					seq++
 					for _, l := range learners {

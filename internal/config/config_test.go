@@ -121,7 +121,7 @@ emit: {discovery: 1}
 		"EARWORM_INGEST_ALIASES=uid=user_id", "EARWORM_TEST_SEED=1", "EARWORM_SERVICE_HOST=10.0.0.1",
 		"EARWORM_PORT_8080_TCP_ADDR=10.0.0.1", "EARWORM_PORT=tcp://10.0.0.1:8080", "HOME=/root",
 	}
-	cfg, origins, err := Load(source(t, yaml, environ, []string{"--http.pprof=false", "--learn.user-step", "0.25"}))
+	cfg, origins, err := Load(source(t, yaml, environ, []string{"--http.pprof=false", "--learn.negatives", "0.25"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ emit: {discovery: 1}
 		t.Errorf("aliases %v, want %v", cfg.Ingest.Aliases, want)
 	}
 	if cfg.State.CacheBytes != GiB || cfg.State.LowDiskBytes != 5 || cfg.Listener.ActiveFor != 30*day ||
-		cfg.Listener.DedupeWindow != 36*time.Hour || cfg.Emit.Discovery != 1 || cfg.Learn.UserStep != 0.25 {
+		cfg.Listener.DedupeWindow != 36*time.Hour || cfg.Emit.Discovery != 1 || cfg.Learn.Negatives != 0.25 {
 		t.Errorf("values were not understood: %+v", cfg)
 	}
 	if !cfg.HasRole(RoleSong) || cfg.HasRole(RoleListener) || !Default().HasRole(RoleListener) {

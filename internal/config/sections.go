@@ -215,19 +215,15 @@ func (e Emit) Validate() error {
 
 // Learn sets the factor model. Zero takes the model's default, which docs/architecture.md explains.
 type Learn struct {
-	Dim            int           `koanf:"dim" help:"Dimensions of a vector, fixed for the life of the application. 0: the model's default, as all below."`
-	Negatives      int           `koanf:"negatives" help:"Songs drawn as negatives per first listen."`
-	Replays        int           `koanf:"replays" help:"Most songs of the listener's own history replayed per first listen."`
-	ReplayLag      time.Duration `koanf:"replay_lag" help:"Lag from which a first listen replays as little history as possible, until the lag is gone. Events older than 6h are never hurried. 0: never."`
-	PoolSize       int           `koanf:"pool_size" help:"Songs from which one transaction draws its negatives; bounds the rows it touches."`
-	UserStep       float64       `koanf:"user_step" help:"Step of a listener's vector."`
-	SongStep       float64       `koanf:"song_step" help:"Step of a song's vector."`
-	BiasStep       float64       `koanf:"bias_step" help:"Step of a song's bias."`
-	GenreScale     float64       `koanf:"genre_scale" help:"Weight of a genre vector within a song's."`
-	Regularisation float64       `koanf:"regularisation" help:"Pull of vectors to zero."`
-	InitScale      float64       `koanf:"init_scale" help:"Size of initial vectors."`
-	ErrorClip      float64       `koanf:"error_clip" help:"Largest error that one step learns from."`
-	Seed           int64         `koanf:"seed" help:"Seed of the learner's draws."`
+	Dim       int           `koanf:"dim" help:"Dimensions of a vector, fixed for the life of the application. 0: the model's default, as all below."`
+	Window    int           `koanf:"window" help:"Songs that a listener came to last from which their vector is solved at each first listen."`
+	Replays   int           `koanf:"replays" help:"Songs of the listener's own history trained again beside a first listen."`
+	ReplayLag time.Duration `koanf:"replay_lag" help:"Lag from which a first listen looks at as little history as possible, until the lag is gone. Events older than 6h are never hurried. 0: never."`
+	Negatives float64       `koanf:"negatives" help:"Weight of all that a listener has not heard beside what they have: songs of target 0 for each first listen."`
+	Ridge     float64       `koanf:"ridge" help:"Pull of vectors to zero where there is much evidence."`
+	RidgeMax  float64       `koanf:"ridge_max" help:"Pull of vectors to zero where there is little."`
+	InitScale float64       `koanf:"init_scale" help:"Size of initial vectors."`
+	Seed      int64         `koanf:"seed" help:"Seed of the learner's draws."`
 }
 
 // DefaultLearn leaves all but the seed and the lag to the model.
@@ -237,24 +233,13 @@ func DefaultLearn() Learn { return Learn{Seed: 1, ReplayLag: 2 * time.Second} }
 func (l Learn) Validate() error {
 	var p problems
 	between(&p, "learn.dim", l.Dim, 0, 512)
-	between(&p, "learn.negatives", l.Negatives, 0, 1000)
+	between(&p, "learn.window", l.Window, 0, 10_000)
 	between(&p, "learn.replays", l.Replays, 0, 1000)
 	p.within("learn.replay_lag", l.ReplayLag, 0, day)
-	between(&p, "learn.pool_size", l.PoolSize, 0, 1_000_000)
-	for _, step := range []struct {
-		name  string
-		value float64
-	}{
-		{"user_step", l.UserStep},
-		{"song_step", l.SongStep},
-		{"bias_step", l.BiasStep},
-		{"genre_scale", l.GenreScale},
-		{"regularisation", l.Regularisation},
-		{"init_scale", l.InitScale},
-	} {
-		between(&p, "learn."+step.name, step.value, 0, 10)
-	}
-	between(&p, "learn.error_clip", l.ErrorClip, 0, 1000)
+	between(&p, "learn.negatives", l.Negatives, 0, 1000)
+	between(&p, "learn.ridge", l.Ridge, 0, 1)
+	between(&p, "learn.ridge_max", l.RidgeMax, 0, 1)
+	between(&p, "learn.init_scale", l.InitScale, 0, 1)
 	return p.err()
 }
 

@@ -139,20 +139,20 @@ func (f *ordeal) check(rt *rapid.T) {
 		rt.Fatal(err)
 	}
 	p := f.cluster.cfg.Listener.Learn
-	within := func(what string, vector []float32, bias float32) {
+	within := func(what string, vector []float32, evidence float32) {
 		square := 0.
 		for _, x := range vector {
 			square += float64(x) * float64(x)
 		}
-		if !(math.Sqrt(square) <= float64(p.NormMax)*1.0001) || !(math.Abs(float64(bias)) <= float64(p.BiasMax)) {
-			rt.Fatalf("%s: %v with the bias %v", what, vector, bias)
+		if !(math.Sqrt(square) <= float64(p.NormMax)*1.0001) || !(evidence >= 0 && evidence-evidence == 0) {
+			rt.Fatalf("%s: %v with the evidence %v", what, vector, evidence)
 		}
 	}
 	vector := make([]float32, p.Dim)
 	for _, s := range f.cluster.shards {
 		for i := range factor.Index(s.table.Rows() + 1) {
-			bias := s.table.Vector(i, vector)
-			within("row "+s.table.ID(i), vector, bias)
+			evidence := s.table.Vector(i, vector)
+			within("row "+s.table.ID(i), vector, evidence)
 			popular := s.table.Stats(i).Popularity
 			if v := popular.Total + popular.Day.Value + popular.Week.Value + popular.Month.Value; !(v >= 0 && v < 1e9) {
 				rt.Fatalf("popularity of %s: %+v", s.table.ID(i), popular)

@@ -400,7 +400,7 @@ func TestSettingsOfABacktest(t *testing.T) {
 	l, s := service.ListenerConfig(cfg, schemas.Topics{}), service.SongConfig(cfg, schemas.Topics{})
 	wantL, wantS := listener.Default(), song.Default()
 	l.Partitions, l.CacheBytes, l.ChunkTime, l.ReplayLag, l.Seed = wantL.Partitions, wantL.CacheBytes, wantL.ChunkTime, wantL.ReplayLag, wantL.Seed
-	l.Discovery = wantL.Discovery
+	l.Discovery, s.Partitions = wantL.Discovery, wantS.Partitions
 	if l != wantL {
 		t.Errorf("listener: serve has\n%+v\nthe backtest\n%+v", l, wantL)
 	}

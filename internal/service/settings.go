@@ -152,16 +152,12 @@ func learnParams(l config.Learn) factor.Params {
 		}
 	}
 	whole(&p.Dim, l.Dim)
-	whole(&p.Negatives, l.Negatives)
+	whole(&p.Window, l.Window)
 	whole(&p.Replays, l.Replays)
-	whole(&p.PoolSize, l.PoolSize)
-	fraction(&p.UserStep, l.UserStep)
-	fraction(&p.SongStep, l.SongStep)
-	fraction(&p.BiasStep, l.BiasStep)
-	fraction(&p.GenreScale, l.GenreScale)
-	fraction(&p.Regularisation, l.Regularisation)
+	fraction(&p.Negatives, l.Negatives)
+	fraction(&p.Ridge, l.Ridge)
+	fraction(&p.RidgeMax, l.RidgeMax)
 	fraction(&p.InitScale, l.InitScale)
-	fraction(&p.ErrorClip, l.ErrorClip)
 	return p
 }
 
@@ -210,7 +206,6 @@ func listenerConfig(cfg config.Config, topics schemas.Topics) listener.Config {
 	c.Playlist.TrendSlots, c.Playlist.ExploreSlots = cfg.Emit.TrendSlots, cfg.Emit.ExploreSlots
 	c.Seed = uint64(cfg.Learn.Seed) //nolint:gosec // any bits are a seed
 	c.Learn, c.Trend, c.ReplayLag = learnParams(cfg.Learn), trendParams(cfg.Trend), cfg.Learn.ReplayLag
-	c.Rank.Negatives = float64(c.Learn.Negatives)
 	return c
 }
 

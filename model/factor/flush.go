@@ -11,13 +11,12 @@ func (l *Learner) sync(n int32) {
 	s.steps = 0
 	value := l.value(n)
 	base := l.bases[int(n)*l.params.Dim:][:l.params.Dim]
-	if !finite(dot(value, value)) || !finite(s.bias) {
+	if !finite(dot(value, value)) {
 		copy(value, base)
-		s.bias = s.baseBias
+		s.evidence = s.baseEvidence
 		return
 	}
 	bound(value, l.params.NormMax)
-	s.bias = clip(s.bias, l.params.BiasMax)
 
 	t := l.table
 	c, at := t.at(s.row)
@@ -32,9 +31,11 @@ func (l *Learner) sync(n int32) {
 		copy(value, slab)
 		copy(base, slab)
 	}
-	bias := clip(c.biases[at]+s.bias-s.baseBias, l.params.BiasMax)
-	open.bias += bias - c.biases[at]
-	c.biases[at], s.bias, s.baseBias = bias, bias, bias
+	gained := s.evidence - s.baseEvidence
+	open.evidence += gained
+	l.table.weigh(&c.rows[at], gained)
+	c.evidence[at] = min(c.evidence[at]+gained, evidenceMax)
+	s.evidence, s.baseEvidence = c.evidence[at], c.evidence[at]
 }
 
 // openLocked returns the open change of this learner on a row. The slot keeps it: a row that everybody trains has dozens, and nobody but
@@ -71,7 +72,7 @@ func (l *Learner) Flush(seq int64, yield func(d Delta)) {
 		// Read without the lock: nobody changes a closed change, and it can only be recycled after it was acknowledged,
 		// which cannot happen before it has been yielded and committed.
 		r := &c.rows[at]
-		yield(Delta{Key: r.key, Kind: r.kind, ID: r.id, Vector: closed.vector, Bias: closed.bias, Count: closed.count, Origin: closed.origin})
+		yield(Delta{Key: r.key, Kind: r.kind, ID: r.id, Vector: closed.vector, Evidence: closed.evidence, Count: closed.count, Origin: closed.origin})
 	}
 	l.reset()
 }
@@ -101,7 +102,7 @@ func (l *Learner) closeLocked(r *row, seq int64) *change {
 		return closed
 	}
 	axpy(1, oldest.vector, second.vector)
-	second.bias += oldest.bias
+	second.evidence += oldest.evidence
 	for link := &r.pending; *link != nil; link = &(*link).next {
 		if *link == oldest {
 			*link = oldest.next

@@ -80,14 +80,6 @@ func composeGo(c *combination, rows, user, q []float32) float32 {
 	return dotGo(user, q)
 }
 
-// pushGo adds e·q to the gradient and moves each of a song's rows towards the listener's vector.
-func pushGo(c *combination, rows, user, q, gradient []float32, e float32) {
-	axpyGo(e, q, gradient)
-	for i := range c.count {
-		decayAxpyGo(c.keep[i], c.step[i], user, rows[c.at[i]:][:len(q)])
-	}
-}
-
 // exchangeGo adds what a private copy has changed since it was equal to the slab to an open change and to the slab, and makes the copy
 // equal to the slab again:
 //

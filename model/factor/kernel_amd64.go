@@ -26,9 +26,6 @@ func exchangeAVX2(value, base, open, slab *float32, n int)
 //go:noescape
 func composeAVX2(at *int, share *float32, count int, rows, user, q *float32, n int) float32
 
-//go:noescape
-func pushAVX2(at *int, keep, step *float32, count int, rows, user, q, gradient *float32, e float32, n int)
-
 // dotMin is the width from which the sum of the lanes is paid for.
 const dotMin = 64
 
@@ -68,14 +65,6 @@ func compose(c *combination, rows, user, q []float32) float32 {
 		return composeAVX2(&c.at[0], &c.share[0], c.count, &rows[0], &user[0], &q[0], n)
 	}
 	return composeGo(c, rows, user, q)
-}
-
-func push(c *combination, rows, user, q, gradient []float32, e float32) {
-	if n := len(q); hasAVX2 && n >= 8 && n%8 == 0 && n <= len(user) && n <= len(gradient) && c.within(len(rows)-n) {
-		pushAVX2(&c.at[0], &c.keep[0], &c.step[0], c.count, &rows[0], &user[0], &q[0], &gradient[0], e, n)
-		return
-	}
-	pushGo(c, rows, user, q, gradient, e)
 }
 
 // within reports whether every row begins at most at last: the kernels do not check.

@@ -12,8 +12,4 @@ func decayAxpy(keep, c float32, x, y []float32) { decayAxpyGo(keep, c, x, y) }
 
 func compose(c *combination, rows, user, q []float32) float32 { return composeGo(c, rows, user, q) }
 
-func push(c *combination, rows, user, q, gradient []float32, e float32) {
-	pushGo(c, rows, user, q, gradient, e)
-}
-
 func exchange(value, base, open, slab []float32) { exchangeGo(value, base, open, slab) }

@@ -3,17 +3,22 @@ package factor
 import "math"
 
 // Learner trains rows of a Table on the listens of one partition. Between two flushes it works on private copies of the rows
-// it touches, so its steps take no lock; what it has changed reaches the shared slab every Params.SyncEvery steps on
+// it trains, so its steps take no lock; what it has changed reaches the shared slab every Params.SyncEvery steps on
 // a row, at the latest at Flush. A Learner must not be used concurrently; different Learners may.
+//
+// It minimises the loss of implicit ALS (Hu, Koren, Volinsky 2008; Rendle et al. 2022)
+//
+//	Σ_heard c·(1 − ⟨p, q̂⟩)² + α₀·Σ_all ⟨p, q̂⟩² + λ·Σ (c + α₀N)‖row‖²
+//
+// over a stream and without drawing negatives: the middle sum goes through Gram matrices of the catalogue (Geometry). A listener's vector is
+// solved by a few steps of conjugate gradients; a song's by recursive least squares, whose gain is a matrix that all songs share, divided by
+// how much the song has been heard.
 type Learner struct {
 	table     *Table
 	params    Params
 	partition int32
 	rng       splitMix
 	hurried   bool
-	// syncSmall is Params.SyncEvery for the rows whose steps are smaller: what two learners do to a row unseen by each other is bounded
-	// by the sum of the steps. Nearly every step moves such rows, and all learners the same ones.
-	syncSmall int
 	sum       combination
 
 	slots  []slot // slot 0 stands for None and stays zero
@@ -21,10 +26,9 @@ type Learner struct {
 	bases  []float32
 	where  slotMap
 
-	pool      []int32 // slots of the negatives of this transaction
-	draws     int     // from the pool, since it began
+	window    window
+	direction []float32 // M·p of the listener in hand
 	effective []float32
-	gradient  []float32
 
 	flushed   []Index // rows with changes that were flushed and not committed
 	lastSeq   int64   // of the latest Flush
@@ -34,34 +38,35 @@ type Learner struct {
 // slot is a row that this transaction has touched. Its vector is values[slot·dim:], the slab's vector when they were last
 // equal is bases[slot·dim:].
 type slot struct {
-	open           *change // hangs on the table's row; nil before the first sync
-	row            Index
-	steps          int32 // since the last sync
-	total          int32
-	bias, baseBias float32
+	open         *change // hangs on the table's row; nil before the first sync
+	row          Index
+	steps        int32 // since the last sync
+	total        int32
+	evidence     float32
+	baseEvidence float32
 
-	// The slots of the rows that its effective vector is the sum of: itself, its artist, its language, its genres. The first large ones take
-	// the whole step, the first whole ones count whole; of the others the share.
-	parts               [maxParts]int32
-	count, large, whole uint8
-	share               float32
+	// The slots of the rows that its effective vector is the sum of: itself, its artist, its language, its genres. The first whole ones count
+	// whole; of the others the share.
+	parts        [maxParts]int32
+	count, whole uint8
+	share        float32
 }
 
 // maxParts is the number of rows of which a song can be the sum.
 const maxParts = 3 + maxGenres
 
-// combination is what the kernels do to the rows of one song: the effective vector is Σ share·row, and a step makes each row keep·row + step·user.
+// combination is what the kernel needs of the rows of one song: the effective vector is Σ share·row.
 type combination struct {
-	at                [maxParts]int // offsets of the rows in Learner.values
-	share, keep, step [maxParts]float32
-	count             int
+	at    [maxParts]int // offsets of the rows in Learner.values
+	share [maxParts]float32
+	count int
 }
 
 // Step tells how one example went.
 type Step struct {
 	Score float32 // the prediction before the step
 	Error float32 // target minus score, before weight and clip
-	Loss  float32 // weighted squared error of the positive and the mean of its negatives'
+	Loss  float32 // weighted squared error
 }
 
 // Delta is the combined change of one row between two flushes.
@@ -70,17 +75,17 @@ type Delta struct {
 	Kind   Kind
 	ID     string
 	Vector []float32 // valid only until yield returns
-	Bias   float32
-	Count  int32 // steps that are combined
-	Origin Origin
+	// Evidence is the weight of the first listens and explicit words among the steps.
+	Evidence float32
+	Count    int32 // steps that are combined
+	Origin   Origin
 }
 
 // NewLearner returns the learner of one listener partition. p must be the settings of the table.
 func NewLearner(t *Table, p Params, origin int32, seed uint64) *Learner {
 	l := &Learner{
 		table: t, params: p, partition: origin, rng: splitMix(seed),
-		syncSmall: max(p.SyncEvery, int(float32(p.SyncEvery)/max(p.GenreScale, .1))),
-		effective: make([]float32, p.Dim), gradient: make([]float32, p.Dim),
+		direction: make([]float32, p.Dim), effective: make([]float32, p.Dim),
 		committed: math.MinInt64, lastSeq: math.MinInt64,
 	}
 	l.reset()
@@ -95,137 +100,196 @@ func (l *Learner) reset() {
 		l.bases = append(l.bases, make([]float32, l.params.Dim)...)
 	}
 	l.slots, l.values, l.bases = l.slots[:1], l.values[:l.params.Dim], l.bases[:l.params.Dim]
-	l.pool, l.draws = l.pool[:0], 0
 	l.where.clear()
 }
 
-// FirstListen trains on the first time that a listener heard song: a positive of the given confidence, uniform negatives, and
-// songs of history, which are the listener's other songs. It changes user in place and does not allocate, apart from growing
-// with the number of rows that a transaction touches.
-func (l *Learner) FirstListen(user []float32, song Index, weight float32, history []Index) Step {
+// Past is what a listener's vector is solved from.
+type Past struct {
+	Songs   []Index // that they came to, in order
+	Refused []Index // that they disliked or banned, in order
+	Chosen  []Index // rows of artists and genres that they named themselves
+}
+
+// FirstListen trains on the first time that a listener heard song: the listener's vector is solved from their past and the song,
+// then the song, and some of their other songs, are moved towards what they should score. past does not hold the song yet. It changes user
+// in place and does not allocate, apart from growing with the number of rows that a transaction touches.
+func (l *Learner) FirstListen(user []float32, song Index, weight float32, past Past) Step {
 	if song == None || len(user) != l.params.Dim {
 		return Step{}
 	}
 	l.table.activate(song)
-	bound(user, l.params.NormMax)
-	weight = clip(weight, l.params.ErrorClip)
-	step := l.positive(user, l.slotOf(song), weight, 1)
-	for range l.replays(len(history)) {
-		other := history[l.rng.below(len(history))]
-		if other != song && other != None {
-			l.positive(user, l.slotOf(other), 1, l.params.ReplayWeight)
+	weight = l.bounded(weight)
+	g := l.table.Geometry()
+	l.window.begin(l, user)
+	l.recall(past)
+	l.window.add(song, weight, 1)
+	before := l.score(user, song)
+	l.window.solve(g, user, l.params.Steps)
+	gain := g.shape(l.direction, user)
+	n := l.slotOf(song)
+	l.heard(n, weight)
+	l.pull(g, user, gain, n, 1, weight)
+	for range l.replays(len(past.Songs)) {
+		if other := past.Songs[l.rng.below(len(past.Songs))]; other != song && other != None {
+			l.replay(g, user, gain, l.slotOf(other))
 		}
 	}
-	return step
+	e := 1 - before
+	return Step{Score: before, Error: e, Loss: weight * e * e}
 }
 
-// Hurry says whether to train with the fewest replays: under load fewer passes over a history are the cheapest thing to do without,
-// since later first listens replay it again.
+// Hurry says whether to look at less of the past: under load that is the cheapest thing to do without, since later first listens look
+// at it again.
 func (l *Learner) Hurry(on bool) { l.hurried = on }
 
 // replays returns how many songs of a history of length n are trained beside a first listen.
 func (l *Learner) replays(n int) int {
-	if n == 0 {
-		return 0
+	if l.hurried {
+		return min(l.params.HurriedReplays, n)
 	}
-	m := l.params.ReplayFloor
-	if !l.hurried {
-		m = max(m, l.params.ReplayBudget/n)
-	}
-	return min(m, l.params.Replays, n)
+	return min(l.params.Replays, n)
 }
 
-// positive trains one positive and its negatives, and then moves the listener, within bounds, by the sum of their gradients. share scales
-// all of them.
-func (l *Learner) positive(user []float32, song int32, weight, share float32) Step {
-	clear(l.gradient)
-	step := l.pull(user, song, 1, weight*share)
-	step.Loss = weight * step.Error * step.Error
-	var negative float32
-	for range l.params.Negatives {
-		other := l.negative()
-		if other == song {
-			continue
-		}
-		s := l.pull(user, other, 0, share)
-		negative += s.Error * s.Error
+// recall enters what the listener heard and refused last, and all that they named.
+func (l *Learner) recall(past Past) {
+	size := l.params.Window
+	if l.hurried {
+		size = l.params.HurriedWindow
 	}
-	if l.params.Negatives > 0 {
-		step.Loss += negative / float32(l.params.Negatives)
+	for _, song := range latest(past.Songs, size) {
+		l.window.add(song, 1, 1)
 	}
-	decayAxpy(1-l.params.UserStep*l.params.Regularisation, l.params.UserStep, l.gradient, user)
-	bound(user, l.params.NormMax) // here and not after the replays: with the largest steps listener and songs would drive each other
-	return step
+	for _, song := range latest(past.Refused, size/4) {
+		l.window.add(song, refusedWeight, 0)
+	}
+	for _, row := range latest(past.Chosen, size/4) {
+		l.window.add(row, 1, 1)
+	}
 }
 
-// Feedback trains on an explicit signal or an early skip: one step towards target, without negatives or history.
+// refusedWeight is how much a refused song weighs in a listener's vector beside one that they came to.
+const refusedWeight = 2
+
+func latest(list []Index, n int) []Index { return list[max(0, len(list)-n):] }
+
+// Solve sets user to the vector of a listener with this past.
+func (l *Learner) Solve(user []float32, past Past) {
+	if len(user) != l.params.Dim {
+		return
+	}
+	l.window.begin(l, user)
+	l.recall(past)
+	l.window.solve(l.table.Geometry(), user, l.params.Steps)
+}
+
+// Feedback trains a song on an explicit signal of a listener: one step towards target. The listener's own vector is Solve's.
 func (l *Learner) Feedback(user []float32, song Index, target, weight float32) Step {
 	if song == None || len(user) != l.params.Dim {
 		return Step{}
 	}
 	bound(user, l.params.NormMax)
-	clear(l.gradient)
-	weight = clip(weight, l.params.ErrorClip)
-	step := l.pull(user, l.slotOf(song), clip(target, l.params.ErrorClip), weight)
-	step.Loss = weight * step.Error * step.Error
-	decayAxpy(1-l.params.UserStep*l.params.Regularisation, l.params.UserStep, l.gradient, user)
-	bound(user, l.params.NormMax)
-	return step
+	weight, target = l.bounded(weight), clip(target, 1)
+	g := l.table.Geometry()
+	gain := g.shape(l.direction, user)
+	n := l.slotOf(song)
+	l.heard(n, weight)
+	return l.pull(g, user, gain, n, target, weight)
 }
 
-// pull moves a song towards target for this listener and adds the listener's gradient to l.gradient:
-//
-//	e = weight·(target − ⟨user, q̂⟩ − b)    b += η_b·e    gradient += e·q̂    θ += η·(e·user − λθ)
-//
-// for each row θ of which q̂ is the sum. Genre rows take a smaller step, and their share of the mean.
-func (l *Learner) pull(user []float32, song int32, target, weight float32) Step {
-	p := &l.params
-	s := &l.slots[song]
-	l.gather(s)
-	score := compose(&l.sum, l.values, user, l.effective) + s.bias
-	e := target - score
-	step := Step{Score: score, Error: e}
-	e = clip(weight*e, p.ErrorClip)
-	s.bias += p.BiasStep * (e - p.Regularisation*s.bias)
-	l.step(s, e)
-	push(&l.sum, l.values, user, l.effective, l.gradient, e)
-	for i, n := range s.parts[:s.count] {
-		every := l.syncSmall
-		if i < int(s.large) {
-			every = p.SyncEvery
-		}
-		part := &l.slots[n]
-		part.steps++
-		part.total++
-		if int(part.steps) >= every {
-			l.sync(n)
-		}
-	}
-	return step
+// bounded returns the weight of an example: not negative, and a number.
+func (l *Learner) bounded(weight float32) float32 { return max(0, clip(weight, l.params.WeightMax)) }
+
+// score is what a listener's vector says of a song, as the table has it.
+func (l *Learner) score(user []float32, song Index) float32 {
+	l.table.Effective(song, l.effective)
+	return dot(user, l.effective)
 }
 
-// gather says of which rows a song is the sum.
-func (l *Learner) gather(s *slot) {
+// compose sets q to the effective vector of a slot and returns its product with user.
+func (l *Learner) compose(s *slot, user, q []float32) float32 {
 	c := &l.sum
 	c.count = int(s.count)
 	for i, n := range s.parts[:s.count] {
-		c.at[i], c.share[i] = int(n)*l.params.Dim, 1
-		if i >= int(s.whole) {
-			c.share[i] = s.share
-		}
+		c.at[i], c.share[i] = int(n)*l.params.Dim, s.shareOf(i)
+	}
+	return compose(c, l.values, user, q)
+}
+
+// shareOf is the share of the i-th part in the effective vector.
+func (s *slot) shareOf(i int) float32 {
+	if i < int(s.whole) {
+		return 1
+	}
+	return s.share
+}
+
+// heard counts evidence for the rows of a song.
+func (l *Learner) heard(song int32, weight float32) {
+	s := &l.slots[song]
+	for i, n := range s.parts[:s.count] {
+		part := &l.slots[n]
+		part.evidence = min(part.evidence+weight*s.shareOf(i), evidenceMax)
 	}
 }
 
-// step says how far each of them moves. Genre and language rows, which every song of theirs moves, take a smaller step.
-func (l *Learner) step(s *slot, e float32) {
-	c, p := &l.sum, &l.params
-	small := p.SongStep * p.GenreScale
-	for i := range s.parts[:s.count] {
-		if i < int(s.large) {
-			c.keep[i], c.step[i] = 1-p.SongStep*p.Regularisation, p.SongStep*e
-		} else {
-			c.keep[i], c.step[i] = 1-small*p.Regularisation, small*e*c.share[i]
-		}
+// evidenceMax bounds the evidence of a row: from there on a step moves nothing that a float32 could tell.
+const evidenceMax = 1 << 24
+
+// pull moves a song towards target for this listener. Each row θ of which q̂ is the sum takes a step of recursive least squares, with n its
+// evidence and ν what the absence of everybody else weighs:
+//
+//	e = w·(target − ⟨p, q̂⟩)/(1 + w·g)    θ += Gain·share/(n + ν)·e·M·p    g = Σ Gain·share²/(n + ν)·pᵀMp
+//
+// The denominator makes it an implicit step: however large the gain, the prediction does not pass the target.
+func (l *Learner) pull(g *Geometry, user []float32, gain float32, song int32, target, weight float32) Step {
+	s := &l.slots[song]
+	score := l.compose(s, user, l.effective)
+	var steps [maxParts]float32
+	total := l.gains(g, s, gain, &steps)
+	e := target - score
+	step := Step{Score: score, Error: e, Loss: weight * e * e}
+	e = weight * e / (1 + weight*total)
+	for i, n := range s.parts[:s.count] {
+		axpy(steps[i]*e, l.direction, l.value(n))
+		l.stepped(n)
+	}
+	return step
+}
+
+// replay is pull for a song whose first listen has been learnt: a sample of the gradient of all of the song's listeners, which therefore
+// takes with it an n-th of the pull to zero.
+func (l *Learner) replay(g *Geometry, user []float32, gain float32, song int32) {
+	s := &l.slots[song]
+	score := l.compose(s, user, l.effective)
+	var steps [maxParts]float32
+	e := (1 - score) / (1 + l.gains(g, s, gain, &steps))
+	for i, n := range s.parts[:s.count] {
+		part := &l.slots[n]
+		prior := g.prior(part.row)
+		keep := 1 - l.params.Gain*min(.5, prior/max(part.evidence+prior, .1)/max(part.evidence, 1)*s.shareOf(i))
+		decayAxpy(keep, steps[i]*e, l.direction, l.value(n))
+		l.stepped(n)
+	}
+}
+
+// gains sets how far each row of a song moves for an error of one, and returns by how much that moves the prediction.
+func (l *Learner) gains(g *Geometry, s *slot, gain float32, steps *[maxParts]float32) (total float32) {
+	for i, n := range s.parts[:s.count] {
+		part := &l.slots[n]
+		share := s.shareOf(i)
+		steps[i] = l.params.Gain * share / max(part.evidence+g.prior(part.row), .1)
+		total += steps[i] * share * gain
+	}
+	return total
+}
+
+// stepped counts a step on a row, and brings it to the slab when there were enough.
+func (l *Learner) stepped(n int32) {
+	part := &l.slots[n]
+	part.steps++
+	part.total++
+	if int(part.steps) >= l.params.SyncEvery {
+		l.sync(n)
 	}
 }
 
@@ -252,7 +316,6 @@ func (l *Learner) slotOf(song Index) int32 {
 	}
 	add(song)
 	add(f.artist)
-	s.large = s.count
 	add(f.language)
 	s.whole = s.count
 	for _, g := range f.genres {
@@ -260,7 +323,7 @@ func (l *Learner) slotOf(song Index) int32 {
 	}
 	n := s.parts[0]
 	own := &l.slots[n]
-	own.parts, own.count, own.large, own.whole, own.share = s.parts, s.count, s.large, s.whole, s.share
+	own.parts, own.count, own.whole, own.share = s.parts, s.count, s.whole, s.share
 	return n
 }
 
@@ -276,42 +339,10 @@ func (l *Learner) rowSlot(i Index) int32 {
 	c, at := l.table.at(i)
 	c.lock(at).RLock()
 	l.values = append(l.values, c.vector(at, l.params.Dim)...)
-	bias := c.biases[at]
+	evidence := c.evidence[at]
 	c.lock(at).RUnlock()
 	l.bases = append(l.bases, l.value(n)...)
-	l.slots = append(l.slots, slot{row: i, bias: bias, baseBias: bias, parts: [maxParts]int32{n}, count: 1, large: 1, whole: 1})
+	l.slots = append(l.slots, slot{row: i, evidence: evidence, baseEvidence: evidence, parts: [maxParts]int32{n}, count: 1, whole: 1})
 	l.where.put(i, n)
 	return n
-}
-
-// negative draws a song from the transaction's pool. The pool grows with the number of draws, up to Params.PoolSize, so that each song
-// in it is used many times: the rows, and so the records, that a transaction touches are few when it is short and bounded when
-// it is long.
-func (l *Learner) negative() int32 {
-	if size := len(l.pool); size < l.params.PoolSize && l.draws >= (size-poolFirst)*poolUses {
-		l.growPool()
-	}
-	l.draws++
-	return l.pool[l.rng.below(len(l.pool))]
-}
-
-// The pool begins with poolFirst songs and gets another one for every poolUses draws.
-const (
-	poolFirst = 64
-	poolUses  = 48
-)
-
-// growPool begins the pool or adds a song to it.
-func (l *Learner) growPool() {
-	active := l.table.activeList() // not empty: the positive has just been activated
-	if len(l.pool) == 0 && len(active) <= l.params.PoolSize {
-		for _, song := range active {
-			l.pool = append(l.pool, l.slotOf(song))
-		}
-		l.draws = math.MinInt32 // it holds them all and need not grow
-		return
-	}
-	for range max(1, min(poolFirst, l.params.PoolSize)-len(l.pool)) {
-		l.pool = append(l.pool, l.slotOf(active[l.rng.below(len(active))]))
-	}
 }

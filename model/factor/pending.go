@@ -1,6 +1,9 @@
 package factor
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Origin tags a combined change: the listener partition that made it and the listens offset up to which it goes.
 // Seq grows monotonically within a partition.
@@ -14,7 +17,8 @@ type Published struct {
 	Kind   Kind
 	ID     string
 	Vector []float32
-	Bias   float32
+	// Evidence is the weight of first listens and explicit words that the row has been trained on.
+	Evidence float32
 
 	Popularity      Popularity // songs only, as is Trend
 	Trend           TrendInfo
@@ -27,12 +31,12 @@ type Published struct {
 // change is one combined change of a row by a learner of this process that the published row does not yet hold.
 // It hangs on its row and is guarded by the row's block lock.
 type change struct {
-	next   *change
-	origin Origin
-	open   bool // the transaction still adds to it
-	count  int32
-	bias   float32
-	vector []float32
+	next     *change
+	origin   Origin
+	open     bool // the transaction still adds to it
+	count    int32
+	evidence float32
+	vector   []float32
 }
 
 func (t *Table) newChange(next *change, partition int32) *change {
@@ -50,7 +54,7 @@ func (t *Table) Load(r Published) {
 		return
 	}
 	i := t.Row(r.Kind, r.ID)
-	usable := len(r.Vector) == t.params.Dim && finite(dot(r.Vector, r.Vector)) && finite(r.Bias)
+	usable := len(r.Vector) == t.params.Dim && finite(dot(r.Vector, r.Vector)) && r.Evidence >= 0 && finite(r.Evidence)
 	c, at := t.at(i)
 	c.lock(at).Lock()
 	if usable {
@@ -72,7 +76,7 @@ func (t *Table) Load(r Published) {
 func (t *Table) settleLocked(c *chunk, at int, r Published) {
 	vector := c.vector(at, t.params.Dim)
 	copy(vector, r.Vector)
-	bias := r.Bias
+	evidence := r.Evidence
 	for link := &c.rows[at].pending; *link != nil; {
 		p := *link
 		acknowledged := !p.open && slices.ContainsFunc(r.Acks, func(o Origin) bool {
@@ -84,11 +88,11 @@ func (t *Table) settleLocked(c *chunk, at int, r Published) {
 			continue
 		}
 		axpy(1, p.vector, vector)
-		bias += p.bias
+		evidence += p.evidence
 		link = &p.next
 	}
 	bound(vector, t.params.NormMax)
-	c.biases[at] = clip(bias, t.params.BiasMax)
+	t.setEvidence(c, at, evidence)
 }
 
 // withdraw takes back the changes of a partition that were never committed: those still open and those flushed after committed.
@@ -97,7 +101,7 @@ func (t *Table) withdraw(i Index, partition int32, committed int64) {
 	c, at := t.at(i)
 	c.lock(at).Lock()
 	defer c.lock(at).Unlock()
-	vector := c.vector(at, t.params.Dim)
+	vector, evidence := c.vector(at, t.params.Dim), c.evidence[at]
 	for link := &c.rows[at].pending; *link != nil; {
 		p := *link
 		if p.origin.Partition != partition || (!p.open && p.origin.Seq <= committed) {
@@ -105,12 +109,26 @@ func (t *Table) withdraw(i Index, partition int32, committed int64) {
 			continue
 		}
 		axpy(-1, p.vector, vector)
-		c.biases[at] -= p.bias
+		evidence -= p.evidence
 		*link = p.next
 		t.changes.Put(p)
 	}
 	bound(vector, t.params.NormMax) // what was taken back may have been what kept the others within bounds
-	c.biases[at] = clip(c.biases[at], t.params.BiasMax)
+	t.setEvidence(c, at, evidence)
+}
+
+// setEvidence changes the evidence of a row, whose lock is held.
+func (t *Table) setEvidence(c *chunk, at int, evidence float32) {
+	evidence = min(max(evidence, 0), evidenceMax)
+	t.weigh(&c.rows[at], evidence-c.evidence[at])
+	c.evidence[at] = evidence
+}
+
+// weigh adds what a row has gained to the evidence of all songs.
+func (t *Table) weigh(r *row, gained float32) {
+	if r.kind == KindSong {
+		t.positives.Add(int64(math.Round(float64(gained) * evidenceUnit)))
+	}
 }
 
 // Pending returns the number of changes of a row that wait for their acknowledgement.

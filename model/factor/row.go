@@ -4,8 +4,8 @@ import "math"
 
 // Row is a factor row in the hands of its single writer, a song task.
 type Row struct {
-	Vector []float32
-	Bias   float32
+	Vector   []float32
+	Evidence float32 // weight of the first listens and explicit words that it was trained on
 }
 
 // NewRow returns a row with the initial vector of its key.
@@ -16,8 +16,8 @@ func NewRow(p Params, k Key) Row {
 }
 
 // Apply adds a combined change to the row and reports whether it was taken as it came. The change is shortened to
-// Params.ChangeMax, a change of the wrong width or with a value that is not a number is ignored, and the row stays within
-// Params.NormMax and Params.BiasMax: whatever arrives, the row is finite and one change moves it only so far.
+// Params.ChangeMax, a change of the wrong width or with a value that is not a number is ignored, and the
+// row stays within Params.NormMax: whatever arrives, the row is finite and one change moves it only so far.
 func (r *Row) Apply(p Params, d Delta) bool {
 	if len(r.Vector) != p.Dim { // a row of another width cannot be learnt further: begin again
 		r.Vector = make([]float32, p.Dim)
@@ -27,7 +27,7 @@ func (r *Row) Apply(p Params, d Delta) bool {
 	if len(d.Vector) == p.Dim {
 		square = dot(d.Vector, d.Vector)
 	}
-	if len(d.Vector) != p.Dim || !finite(square) || !finite(d.Bias) {
+	if len(d.Vector) != p.Dim || !finite(square) || !finite(d.Evidence) {
 		return false
 	}
 	whole := true
@@ -36,11 +36,7 @@ func (r *Row) Apply(p Params, d Delta) bool {
 		share, whole = p.ChangeMax/norm, false
 	}
 	axpy(share, d.Vector, r.Vector)
-	r.Bias += clip(d.Bias, p.BiasMax)
 	whole = bound(r.Vector, p.NormMax) && whole
-	if !finite(r.Bias) {
-		r.Bias = 0
-	}
-	r.Bias = clip(r.Bias, p.BiasMax)
+	r.Evidence = min(max(r.Evidence+d.Evidence, 0), evidenceMax)
 	return whole
 }

@@ -7,7 +7,6 @@ import "slices"
 type Scores struct {
 	Songs []Index   // SongList at the time of the call
 	Taste []float32 // ⟨user, q̂⟩
-	Bias  []float32
 
 	rows []float32 // ⟨user, row⟩ of every row of any kind
 }
@@ -21,10 +20,8 @@ func (t *Table) Score(user []float32, dst *Scores) {
 	t.mu.RUnlock()
 	dst.rows = resize(dst.rows, rows)
 	dst.Taste = resize(dst.Taste, len(dst.Songs))
-	dst.Bias = resize(dst.Bias, len(dst.Songs))
 	if len(user) != t.params.Dim {
 		clear(dst.Taste)
-		clear(dst.Bias)
 		return
 	}
 	chunks := *t.chunks.Load()
@@ -61,34 +58,21 @@ func sumFeatures(chunks []*chunk, dst *Scores) {
 				taste += f.genreShare * (at(g[0]) + at(g[1]) + at(g[2]) + at(g[3]))
 			}
 			dst.Taste[n] = taste
-			dst.Bias[n] = c.biases[i%chunkRows]
 		}
 		lock.RUnlock()
 	}
 }
 
-// Effective sets dst to the effective vector of a song and returns its bias.
-func (t *Table) Effective(song Index, dst []float32) float32 {
-	c, at := t.at(song)
-	c.lock(at).RLock()
-	copy(dst, c.vector(at, t.params.Dim))
-	f, bias := c.rows[at].features, c.biases[at]
-	c.lock(at).RUnlock()
-	t.addRow(f.artist, 1, dst)
-	t.addRow(f.language, 1, dst)
-	for _, g := range f.genres {
-		t.addRow(g, f.genreShare, dst)
-	}
-	return bias
-}
+// Effective sets dst to the effective vector of a song; that of any other row is the row itself.
+func (t *Table) Effective(song Index, dst []float32) { t.effective(song, dst, nil) }
 
-// Vector sets dst to the vector of a row of any kind and returns its bias.
+// Vector sets dst to the vector of a row of any kind and returns its evidence.
 func (t *Table) Vector(i Index, dst []float32) float32 {
 	c, at := t.at(i)
 	c.lock(at).RLock()
 	defer c.lock(at).RUnlock()
 	copy(dst, c.vector(at, t.params.Dim))
-	return c.biases[at]
+	return c.evidence[at]
 }
 
 func (t *Table) addRow(i Index, share float32, dst []float32) {

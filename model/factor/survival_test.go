@@ -27,15 +27,13 @@ func newFleet(rt *rapid.T) *fleet {
 	p := DefaultParams()
 	p.Dim = rapid.SampledFrom([]int{1, 6, 16}).Draw(rt, "dim")
 	if rapid.Bool().Draw(rt, "wild settings") {
-		p.Negatives = rapid.IntRange(0, 40).Draw(rt, "negatives")
-		p.PoolSize = rapid.IntRange(1, 64).Draw(rt, "pool")
-		p.Replays, p.ReplayFloor = rapid.IntRange(0, 40).Draw(rt, "replays"), rapid.IntRange(0, 40).Draw(rt, "floor")
-		p.ReplayWeight = rapid.Float32Range(0, 1).Draw(rt, "replay weight")
-		p.UserStep, p.SongStep = rapid.Float32Range(0, 1).Draw(rt, "user step"), rapid.Float32Range(0, 1).Draw(rt, "song step")
-		p.GenreScale, p.BiasStep = rapid.Float32Range(0, 1).Draw(rt, "genre scale"), rapid.Float32Range(0, 1).Draw(rt, "bias step")
-		p.Regularisation = rapid.Float32Range(0, 1).Draw(rt, "regularisation")
-		p.ErrorClip, p.NormMax = rapid.Float32Range(.1, 100).Draw(rt, "error clip"), rapid.Float32Range(1, 1e3).Draw(rt, "norm max")
-		p.ChangeMax, p.BiasMax = rapid.Float32Range(1e-3, 1e3).Draw(rt, "change max"), rapid.Float32Range(0, 1e3).Draw(rt, "bias max")
+		p.Negatives = rapid.Float32Range(0, 1000).Draw(rt, "negatives")
+		p.Window, p.HurriedWindow = rapid.IntRange(0, 40).Draw(rt, "window"), rapid.IntRange(0, 4).Draw(rt, "hurried window")
+		p.Steps, p.Replays = rapid.IntRange(1, 40).Draw(rt, "steps"), rapid.IntRange(0, 40).Draw(rt, "replays")
+		p.Ridge, p.RidgeMax = rapid.Float32Range(1e-6, 1).Draw(rt, "ridge"), 1
+		p.SongSparse, p.ListenerSparse = rapid.Float32Range(0, 100).Draw(rt, "song sparse"), rapid.Float32Range(0, 100).Draw(rt, "listener sparse")
+		p.WeightMax, p.NormMax = rapid.Float32Range(.1, 100).Draw(rt, "weight max"), rapid.Float32Range(1, 1e3).Draw(rt, "norm max")
+		p.ChangeMax = rapid.Float32Range(1e-3, 1e3).Draw(rt, "change max")
 		p.SyncEvery, p.PendingMax = rapid.IntRange(1, 200).Draw(rt, "sync every"), rapid.IntRange(1, 4).Draw(rt, "pending max")
 	}
 	if err := p.Validate(); err != nil {
@@ -74,10 +72,12 @@ func (f *fleet) act(rt *rapid.T) {
 	var step Step
 	switch what := rapid.IntRange(0, 7).Draw(rt, "what"); what {
 	case 0, 1:
-		history := rapid.SliceOfN(rapid.SampledFrom(append(f.songs, None)), 0, 6).Draw(rt, "history")
+		songs := rapid.SliceOfN(rapid.SampledFrom(append(f.songs, None)), 0, 6)
+		past := Past{Songs: songs.Draw(rt, "history"), Refused: songs.Draw(rt, "refused"), Chosen: songs.Draw(rt, "chosen")}
+		l.Hurry(rapid.Bool().Draw(rt, "hurried"))
 		weight := weights().Draw(rt, "weight")
 		for range times {
-			step = l.FirstListen(user, song, weight, history)
+			step = l.FirstListen(user, song, weight, past)
 		}
 	case 2, 3: // likes and dislikes, in turn or again and again
 		weight, targets := weights().Draw(rt, "weight"), rapid.SampledFrom([][]float32{{1}, {0}, {0, 1}, {float32(math.NaN())}, {1e30, -1e30}}).Draw(rt, "targets")
@@ -101,8 +101,8 @@ func (f *fleet) act(rt *rapid.T) {
 func (f *fleet) commit(rt *rapid.T, l *Learner) {
 	f.seq++
 	l.Flush(f.seq, func(d Delta) {
-		if !finite(dot(d.Vector, d.Vector)) || !finite(d.Bias) {
-			rt.Fatalf("the change of %s is %v, %v", d.ID, d.Vector, d.Bias)
+		if !finite(dot(d.Vector, d.Vector)) || !(d.Evidence >= 0 && finite(d.Evidence)) {
+			rt.Fatalf("the change of %s is %v, %v", d.ID, d.Vector, d.Evidence)
 		}
 		key := KeyOf(d.Kind, d.ID)
 		if f.rows[key] == nil {
@@ -120,27 +120,27 @@ func (f *fleet) commit(rt *rapid.T, l *Learner) {
 	l.Committed()
 	if rapid.Bool().Draw(rt, "published") {
 		for key, row := range f.rows {
-			f.table.Load(Published{Kind: f.ids[key].Kind, ID: f.ids[key].ID, Vector: row.Vector, Bias: row.Bias, Acks: f.acks[key]})
+			f.table.Load(Published{Kind: f.ids[key].Kind, ID: f.ids[key].ID, Vector: row.Vector, Evidence: row.Evidence, Acks: f.acks[key]})
 		}
 	}
 }
 
-// check wants every vector within NormMax and every bias within BiasMax, in the table and with the writers.
+// check wants every vector within NormMax and all evidence within evidenceMax, in the table and with the writers.
 func (f *fleet) check(rt *rapid.T) {
-	within := func(what string, vector []float32, bias float32) {
+	within := func(what string, vector []float32, evidence float32) {
 		const rounding = 1.0001
 		norm := math.Sqrt(float64(dot(vector, vector)))
-		if !(norm <= float64(f.params.NormMax)*rounding) || !(math.Abs(float64(bias)) <= float64(f.params.BiasMax)*rounding) {
-			rt.Fatalf("%s has the norm %v and the bias %v, want at most %v and %v", what, norm, bias, f.params.NormMax, f.params.BiasMax)
+		if !(norm <= float64(f.params.NormMax)*rounding) || !(evidence >= 0 && evidence <= evidenceMax) {
+			rt.Fatalf("%s has the norm %v and the evidence %v, want at most %v and %v", what, norm, evidence, f.params.NormMax, evidenceMax)
 		}
 	}
 	vector := make([]float32, f.params.Dim)
 	for i := range Index(f.table.Rows() + 1) {
-		bias := f.table.Vector(i, vector)
-		within(fmt.Sprintf("row %s of the table", f.table.ID(i)), vector, bias)
+		evidence := f.table.Vector(i, vector)
+		within(fmt.Sprintf("row %s of the table", f.table.ID(i)), vector, evidence)
 	}
 	for key, row := range f.rows {
-		within("the writer's row of "+f.ids[key].ID, row.Vector, row.Bias)
+		within("the writer's row of "+f.ids[key].ID, row.Vector, row.Evidence)
 	}
 	for _, user := range f.users {
 		within("a listener", user, 0)
@@ -149,7 +149,7 @@ func (f *fleet) check(rt *rapid.T) {
 	solved := make([]float32, f.params.Dim)
 	songs := rapid.SliceOfN(rapid.SampledFrom(append(f.songs, None)), 1, 5).Draw(rt, "folded in")
 	heard := rapid.SliceOfN(weights(), len(songs), len(songs)).Draw(rt, "by weight")
-	if !solver.FoldIn(solved, f.table, f.table.Gram(), songs, heard, 15, .01) && dot(solved, solved) != 0 {
+	if !solver.Solve(solved, f.table, f.table.Geometry(), songs, heard) && dot(solved, solved) != 0 {
 		rt.Fatalf("no solution, and yet %v", solved)
 	}
 	within("a solved listener", solved, 0)
@@ -170,22 +170,21 @@ func TestLearningSurvivesAnyStream(t *testing.T) {
 // TestWhatAllMovedIsWithinBounds: each learner moves its own copy within bounds, and both move the shared row by as much.
 func TestWhatAllMovedIsWithinBounds(t *testing.T) {
 	p := small()
-	p.Negatives, p.SongStep, p.BiasStep, p.NormMax, p.BiasMax = 0, 1, 1, 1, .5
+	p.NormMax = 1
 	table := NewTable(p)
 	song := table.Song("s")
 	learners := []*Learner{NewLearner(table, p, 0, 1), NewLearner(table, p, 1, 1)}
-	for _, l := range learners {
-		user := make([]float32, p.Dim)
-		user[0] = p.NormMax
-		for range 20 { // fewer than SyncEvery: neither sees the other
-			l.pull(user, l.slotOf(song), 1e3, 1)
-		}
+	for _, l := range learners { // neither sees the other
+		n := l.slotOf(song)
+		l.value(n)[0] += p.NormMax
+		l.slots[n].evidence += evidenceMax
+		l.stepped(n)
 	}
 	for _, l := range learners {
 		l.Flush(1, func(Delta) {})
 	}
 	vector := make([]float32, p.Dim)
-	if bias := table.Vector(song, vector); dot(vector, vector) > 1.001 || bias > p.BiasMax {
-		t.Errorf("the row is %v with the bias %v, want a norm of at most 1 and at most %v", vector, bias, p.BiasMax)
+	if evidence := table.Vector(song, vector); dot(vector, vector) > 1.001 || evidence > evidenceMax {
+		t.Errorf("the row is %v with the evidence %v, want a norm of at most 1 and at most %v", vector, evidence, evidenceMax)
 	}
 }

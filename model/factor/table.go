@@ -52,12 +52,13 @@ type row struct {
 	stats     *Stats // replaced as a whole, never changed
 }
 
-// chunk holds chunkRows rows. Each lock guards the vectors, biases and rows of one block.
+// chunk holds chunkRows rows. Each lock guards the vectors, evidence and rows of one block.
 type chunk struct {
 	locks   [chunkRows / blockRows]sync.RWMutex
 	vectors []float32
-	biases  [chunkRows]float32
-	rows    [chunkRows]row
+	// evidence is how much the rows have been heard: the weight of what they were trained on.
+	evidence [chunkRows]float32
+	rows     [chunkRows]row
 }
 
 // Table holds the factor rows of this process, with the songs' descriptions and published statistics. All its methods may be
@@ -68,6 +69,10 @@ type Table struct {
 	changes sync.Pool // *change
 
 	chunks atomic.Pointer[[]*chunk] // replaced under mu when it grows
+
+	positives atomic.Int64 // evidence of all songs, in evidenceUnits
+	geometry  atomic.Pointer[Geometry]
+	measuring sync.Mutex
 
 	mu     sync.RWMutex // guards the fields below; never taken while a block lock is held
 	index  map[Key]Index

@@ -82,7 +82,7 @@ func (s *songTask) published(kind Kind, id string, p Params) Published {
 	k := KeyOf(kind, id)
 	out := Published{Kind: kind, ID: id}
 	if r := s.rows[k]; r != nil {
-		out.Vector, out.Bias = slices.Clone(r.Vector), r.Bias
+		out.Vector, out.Evidence = slices.Clone(r.Vector), r.Evidence
 		for partition, seq := range s.acks[k] {
 			out.Acks = append(out.Acks, Origin{Partition: partition, Seq: seq})
 		}
@@ -135,7 +135,7 @@ func TestSlabIsPublishedPlusUnacknowledged(t *testing.T) {
 			switch rapid.IntRange(0, 5).Draw(rt, "action") {
 			case 0, 1, 2:
 				song := songs[rapid.IntRange(0, len(songs)-1).Draw(rt, "song")]
-				l.FirstListen(user, song, 1, songs[:3])
+				l.FirstListen(user, song, 1, Past{Songs: songs[:3]})
 			case 3:
 				finish(l, rapid.IntRange(0, 4).Draw(rt, "outcome"))
 			case 4:
@@ -152,8 +152,8 @@ func TestSlabIsPublishedPlusUnacknowledged(t *testing.T) {
 		for i := Index(1); int(i) <= table.Rows(); i++ {
 			load(i)
 			want := task.published(table.KindAt(i), table.ID(i), p)
-			bias := table.Vector(i, got)
-			if !slices.Equal(got, want.Vector) || bias != want.Bias {
+			evidence := table.Vector(i, got)
+			if !slices.Equal(got, want.Vector) || evidence != want.Evidence {
 				rt.Fatalf("row %q is %v, published %v", table.ID(i), got, want.Vector)
 			}
 			if n := table.Pending(i); n != 0 {
@@ -173,7 +173,7 @@ func TestAbandonRestoresTheSlab(t *testing.T) {
 	user := make([]float32, p.Dim)
 	InitRow(p, 1, user)
 	for _, song := range songs {
-		keep.FirstListen(user, song, 1, nil)
+		keep.FirstListen(user, song, 1, Past{})
 	}
 	keep.Flush(1, func(Delta) {})
 	keep.Committed()
@@ -183,7 +183,7 @@ func TestAbandonRestoresTheSlab(t *testing.T) {
 		table.Vector(Index(i), before[i])
 	}
 	for n := range 50 {
-		drop.FirstListen(user, songs[n%len(songs)], 1, songs)
+		drop.FirstListen(user, songs[n%len(songs)], 1, Past{Songs: songs})
 		if n == 20 {
 			drop.Flush(7, func(Delta) {})
 		}
@@ -214,7 +214,7 @@ func TestPendingChangesAreBounded(t *testing.T) {
 	user := make([]float32, p.Dim)
 	InitRow(p, 1, user)
 	for seq := range int64(100) { // a song task that never answers
-		l.FirstListen(user, songs[0], 1, nil)
+		l.FirstListen(user, songs[0], 1, Past{})
 		l.Flush(seq, func(Delta) {})
 		l.Committed()
 	}
@@ -234,7 +234,7 @@ func TestRowStaysFiniteAndBoundedWhateverArrives(t *testing.T) {
 		p := small()
 		r := NewRow(p, 1)
 		for range 20 {
-			d := Delta{Kind: KindSong, ID: "a", Vector: rapid.SliceOfN(rapid.Float32(), 0, p.Dim+1).Draw(rt, "vector"), Bias: rapid.Float32().Draw(rt, "bias")}
+			d := Delta{Kind: KindSong, ID: "a", Vector: rapid.SliceOfN(rapid.Float32(), 0, p.Dim+1).Draw(rt, "vector"), Evidence: rapid.Float32().Draw(rt, "evidence")}
 			if rapid.Bool().Draw(rt, "spoiled") && len(d.Vector) > 0 {
 				d.Vector[0] = rapid.SampledFrom([]float32{float32(math.NaN()), float32(math.Inf(1)), math.MaxFloat32}).Draw(rt, "spoil")
 			}
@@ -248,8 +248,8 @@ func TestRowStaysFiniteAndBoundedWhateverArrives(t *testing.T) {
 			if !(math.Sqrt(norm) <= float64(p.NormMax)*1.001) || !(math.Sqrt(moved) <= float64(p.ChangeMax)*1.001) {
 				rt.Fatalf("moved by %v to %v", math.Sqrt(moved), r.Vector)
 			}
-			if !(r.Bias >= -p.BiasMax && r.Bias <= p.BiasMax) {
-				rt.Fatalf("bias %v", r.Bias)
+			if !(r.Evidence >= 0 && r.Evidence <= evidenceMax) {
+				rt.Fatalf("evidence %v", r.Evidence)
 			}
 		}
 	})
@@ -274,7 +274,7 @@ func TestScoreEqualsEffectiveVectors(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := Index(1); int(i) <= table.Rows(); i++ {
 		v, _ := vectors(rng, p.Dim)
-		table.Load(Published{Kind: table.KindAt(i), ID: table.ID(i), Vector: v, Bias: float32(rng.Float64())})
+		table.Load(Published{Kind: table.KindAt(i), ID: table.ID(i), Vector: v, Evidence: float32(rng.Float64())})
 	}
 	user, q := make([]float32, p.Dim), make([]float32, p.Dim)
 	for k := range user {
@@ -287,9 +287,9 @@ func TestScoreEqualsEffectiveVectors(t *testing.T) {
 			t.Fatalf("songs are %v", s.Songs)
 		}
 		for n, song := range songs {
-			bias := table.Effective(song, q)
-			if math.Abs(float64(s.Taste[n]-dot(user, q))) > 1e-4 || s.Bias[n] != bias {
-				t.Fatalf("song %d has taste %v and bias %v, want %v and %v", n, s.Taste[n], s.Bias[n], dot(user, q), bias)
+			table.Effective(song, q)
+			if math.Abs(float64(s.Taste[n]-dot(user, q))) > 1e-4 {
+				t.Fatalf("song %d has taste %v, want %v", n, s.Taste[n], dot(user, q))
 			}
 			if table.Ordinal(song) != n {
 				t.Fatalf("the ordinal of song %d is %d", n, table.Ordinal(song))
@@ -312,7 +312,7 @@ func TestLoadIgnoresFactorsItCannotUse(t *testing.T) {
 	for _, r := range []Published{
 		{Kind: KindSong, ID: "a", Vector: []float32{1}, FirstAt: 5},
 		{Kind: KindSong, ID: "a", Vector: []float32{1, 2, 3, 4, 5, nan}, FirstAt: 5},
-		{Kind: KindSong, ID: "a", Vector: make([]float32, p.Dim), Bias: nan, FirstAt: 5},
+		{Kind: KindSong, ID: "a", Vector: make([]float32, p.Dim), Evidence: nan, FirstAt: 5},
 		{Kind: 'x', ID: "a", Vector: make([]float32, p.Dim)},
 	} {
 		table.Load(r)
@@ -341,7 +341,7 @@ func TestConcurrentUse(t *testing.T) {
 			InitRow(p, Key(partition), user)
 			for seq := range int64(60) {
 				for range 10 {
-					l.FirstListen(user, songs[rng.IntN(len(songs))], 1, songs[:5])
+					l.FirstListen(user, songs[rng.IntN(len(songs))], 1, Past{Songs: songs[:5]})
 				}
 				l.Flush(seq, func(d Delta) {
 					d.Vector = slices.Clone(d.Vector)
@@ -365,7 +365,7 @@ func TestConcurrentUse(t *testing.T) {
 			table.Score(user, &s)
 			table.Describe(songs[n%len(songs)], Meta{Title: "t", Artist: fmt.Sprintf("new artist%d", n)})
 			table.Song(fmt.Sprintf("new song%d", n))
-			table.Gram()
+			table.measure()
 		}
 	})
 	wait.Wait()
@@ -474,9 +474,9 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		t.Errorf("the default settings are refused: %v", err)
 	}
 	p := DefaultParams()
-	p.Dim, p.UserStep, p.InitScale = 0, float32(math.NaN()), 0
+	p.Dim, p.Ridge, p.InitScale = 0, float32(math.NaN()), 0
 	err := p.Validate()
-	for _, name := range []string{"dim", "user step", "init scale"} {
+	for _, name := range []string{"dim", "ridge", "init scale"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v does not name %q", err, name)
 		}

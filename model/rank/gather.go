@@ -244,7 +244,7 @@ func (r *Ranker) fold(s *scratch, v *view, l *Listener, at int64) {
 		s.weights = append(s.weights, float32(decayed(repeated(h.Plays), at-h.At, r.params.FoldHalfLife)))
 	}
 	s.vector = resize(s.vector, r.table.Params().Dim)
-	if !s.solver.FoldIn(s.vector, r.table, v.gram, s.songsOf, s.weights, r.params.Negatives, r.params.FoldRegularisation) {
+	if !s.solver.Solve(s.vector, r.table, v.geometry, s.songsOf, s.weights) {
 		clear(s.vector)
 		if len(l.Vector) == len(s.vector) {
 			copy(s.vector, l.Vector)
@@ -277,11 +277,7 @@ func (r *Ranker) neighbours(s *scratch, v *view, l *Listener, at int64) {
 // byFactors proposes the songs with the greatest factor scores.
 func (r *Ranker) byFactors(s *scratch, scores *factor.Scores, n int) []int32 {
 	n = min(n, len(scores.Taste))
-	s.buffer = resize(s.buffer, n)
-	for i := range n {
-		s.buffer[i] = scores.Taste[i] + scores.Bias[i]
-	}
-	heap := topHeap{values: s.buffer, items: s.heap[:0]}
+	heap := topHeap{values: scores.Taste, items: s.heap[:0]}
 	for i := range n {
 		if !s.excluded[i] {
 			heap.offer(int32(i), r.params.PerSource)
@@ -368,7 +364,7 @@ func (r *Ranker) addTrending(s *scratch, v *view, l *Listener) {
 			continue
 		}
 		strengths[t.ordinal] = min(best.Score, trendMax) / trendMax
-		s.buffer[t.ordinal] = s.tastes.Taste[t.ordinal] + s.tastes.Bias[t.ordinal]
+		s.buffer[t.ordinal] = s.tastes.Taste[t.ordinal]
 		heap.offer(t.ordinal, r.params.Trending)
 	}
 	s.heap = heap.sorted()
@@ -475,7 +471,7 @@ func odds(scores *factor.Scores, i int32) float32 {
 	if int(i) >= len(scores.Taste) {
 		return 0
 	}
-	x := min(max(scores.Taste[i]+scores.Bias[i], 1e-4), .95)
+	x := min(max(scores.Taste[i], 1e-4), .95)
 	return x / (1 - x)
 }
 

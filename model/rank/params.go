@@ -21,7 +21,6 @@ type Params struct {
 	// from which their vector is solved.
 	History, FoldHistory int
 	FoldHalfLife         decay.HalfLife // of the weight of a heard song in the solved vector
-	FoldRegularisation   float64        // λ of the solved vector
 
 	// ArtistHalfLife is the decay of the engagement that makes up the listener's lasting share of an artist, ArtistRecent that of
 	// their recent one, GenreHalfLife that of genres.
@@ -30,8 +29,6 @@ type Params struct {
 	ColdListens                                 float64       // a song with fewer first listens than this is cold
 	ViewAge                                     time.Duration // event time after which what all listeners share is computed anew
 
-	// Negatives per positive of the learner: what turns a factor score into a probability.
-	Negatives float64
 	// PopularityPrior is the listens that an unheard song is counted as having within its artist.
 	PopularityPrior float64
 
@@ -43,9 +40,9 @@ func DefaultParams() Params {
 	const day = 24 * time.Hour
 	return Params{
 		Candidates: 300, PerSource: 150, ArtistMax: 8, Trending: 20, Cold: 30, SeedsMax: 3,
-		History: 100, FoldHistory: 300, FoldHalfLife: decay.HalfLife(180 * day), FoldRegularisation: .01,
+		History: 100, FoldHistory: 300, FoldHalfLife: decay.HalfLife(180 * day),
 		ArtistHalfLife: decay.HalfLife(90 * day), ArtistRecent: decay.HalfLife(7 * day), GenreHalfLife: decay.HalfLife(60 * day),
-		ValueMax: 3, ColdListens: 5, ViewAge: 15 * time.Minute, Negatives: 15, PopularityPrior: .5,
+		ValueMax: 3, ColdListens: 5, ViewAge: 15 * time.Minute, PopularityPrior: .5,
 		Learn: DefaultLearnParams(),
 	}
 }
@@ -67,12 +64,10 @@ func (p Params) Validate() error {
 	check(p.History >= 0 && p.History <= 1<<16, "history", p.History)
 	check(p.FoldHistory >= 0 && p.FoldHistory <= 1<<16, "fold history", p.FoldHistory)
 	check(p.FoldHalfLife > 0, "fold half-life", p.FoldHalfLife)
-	check(p.FoldRegularisation > 0, "fold regularisation", p.FoldRegularisation)
 	check(p.ArtistHalfLife > 0 && p.ArtistRecent > 0 && p.GenreHalfLife > 0, "half-lives", p.ArtistHalfLife)
 	check(p.ValueMax > 0, "value max", p.ValueMax)
 	check(p.ColdListens >= 0, "cold listens", p.ColdListens)
 	check(p.ViewAge > 0, "view age", p.ViewAge)
-	check(p.Negatives > 0, "negatives", p.Negatives)
 	check(p.PopularityPrior > 0, "popularity prior", p.PopularityPrior)
 	return errors.Join(append(errs, p.Learn.validate())...)
 }

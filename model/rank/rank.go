@@ -202,7 +202,7 @@ func (r *Ranker) candidate(s *scratch, v *view, w *[Features]float32, n int32) C
 	i := s.songs[n]
 	c := Candidate{
 		Song: v.songs[i], Artist: r.table.Artist(v.songs[i]), Score: float64(s.scores[n]),
-		Taste: float64(s.tastes.Taste[i] + s.tastes.Bias[i]), Trend: float64(s.trends[n]), Trending: s.trends[n] > 0,
+		Taste: float64(s.tastes.Taste[i]), Trend: float64(s.trends[n]), Trending: s.trends[n] > 0,
 		Cold:   float64(v.listens[i]) < r.params.ColdListens,
 		Known:  v.artist[i] != 0 && s.plays[v.artist[i]] > 0,
 		LogPop: float64(v.logWeek[i]),

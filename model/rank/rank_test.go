@@ -39,7 +39,7 @@ func newShelf(n int) *shelf {
 
 // publish gives a song a popularity and keeps or makes its factors.
 func (s *shelf) publish(n int, listens float64, trend factor.TrendInfo) {
-	r := factor.Published{Kind: factor.KindSong, ID: strconv.Itoa(n), Vector: s.vector(.2), Bias: .1, Trend: trend}
+	r := factor.Published{Kind: factor.KindSong, ID: strconv.Itoa(n), Vector: s.vector(.2), Evidence: 1, Trend: trend}
 	if listens > 0 {
 		r.FirstAt = now - 1000
 		r.Popularity.Add(factor.DefaultParams(), factor.RegionOf("DE"), now-1000, listens)
@@ -264,9 +264,9 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		t.Errorf("the default settings are refused: %v", err)
 	}
 	p := rank.DefaultParams()
-	p.Candidates, p.FoldRegularisation, p.Learn.Rate = 0, math.NaN(), -1
+	p.Candidates, p.ValueMax, p.Learn.Rate = 0, math.NaN(), -1
 	err := p.Validate()
-	for _, name := range []string{"candidates", "fold regularisation", "rate"} {
+	for _, name := range []string{"candidates", "value max", "rate"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v does not name %q", err, name)
 		}

@@ -12,10 +12,10 @@ import (
 
 // view is what all listeners share at an instant: popularity, artists and trends by ordinal. It is never changed once built.
 type view struct {
-	at      int64
-	version uint64
-	songs   []factor.Index
-	gram    *factor.Gram
+	at       int64
+	version  uint64
+	songs    []factor.Index
+	geometry *factor.Geometry
 
 	day, week, month []float32 // faded first listens
 	logWeek          []float32 // log(1 + week): the measure of the discovery knob
@@ -53,7 +53,7 @@ const popularFrom = 8
 // newView reads the table once.
 func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
 	v := &view{
-		at: at, version: t.Version(), songs: t.SongList(), gram: t.Gram(), artists: map[factor.Index]int32{},
+		at: at, version: t.Version(), songs: t.SongList(), geometry: t.Geometry(), artists: map[factor.Index]int32{},
 		regions: map[factor.Region]*regional{}, byArtist: make([][]int32, 1),
 	}
 	n := len(v.songs)
