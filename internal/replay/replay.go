@@ -106,7 +106,7 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	l, s := &cfg.Listener, &cfg.Song
 	l.Listens, l.Ticks, l.SongUpdates, l.Playlists, l.DeadLetters = listens, ticks, songUpdates, playlists, deadLetters
-	l.CacheBytes = math.MaxInt
+	l.CacheBytes, l.Partitions = math.MaxInt, int32(cfg.Shards)                    //nolint:gosec // a few
 	s.SongUpdates, s.Trends, s.Partitions = songUpdates, trends, int32(cfg.Shards) //nolint:gosec // a few
 	if err := errors.Join(l.Validate(), s.Validate()); err != nil {
 		return nil, fmt.Errorf("replay: %w", err)
@@ -270,7 +270,7 @@ func (c *Cluster) route() error {
 		for _, m := range s.run.Take() {
 			switch m.Topic {
 			case songUpdates:
-				to := c.songs[xxhash.Sum64(m.Key)%uint64(len(c.songs))]
+				to := c.songs[m.Partition]
 				to.updates = append(to.updates, m)
 			case ticks:
 				c.next = append(c.next, tick{shard: s, value: m.Value})
