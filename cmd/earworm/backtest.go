@@ -38,7 +38,7 @@ func newBacktestCommand(a *app) *cobra.Command {
 		Short: "Replay a history in event time and measure what each model would have recommended",
 		Long: "At every Monday 00:00 UTC after warming up, each model ranks the whole catalogue for everybody who finds a new song in the\n" +
 			"week after, without what they have consumed. The baselines are those of the literature; docs/benchmarks/quality.md says\n" +
-			"what the figures mean.\n\nBaselines, with their parameters and defaults:\n  " + strings.Join(backtest.Names(), "\n  "),
+			"what the figures mean.\n\nModels, with their parameters and defaults; all but earworm are baselines:\n  " + strings.Join(backtest.Names(production()), "\n  "),
 		Example: "  earworm backtest --events listens.csv.gz --columns timestamp=timestamp,user=user,item=artist --tune-weeks 4\n" +
 			"  earworm backtest --events ratings.csv.gz --catalogue items.csv.gz --min-rating 6 --models popularity:half_life=3,random",
 		Args: exactArgs(),
@@ -74,7 +74,7 @@ func (a *app) backtest(ctx context.Context, o backtestOptions) error {
 		return usage(err)
 	}
 	for _, spec := range o.options.Models {
-		if _, err := backtest.Parse(spec); err != nil {
+		if _, err := backtest.Parse(spec, production()); err != nil {
 			return usage(err)
 		}
 	}

@@ -6,4 +6,4 @@ import (
 )
 
 // production makes the production model for a backtest.
-func production() backtest.Production { return replay.NewModel }
+func production() *backtest.Production { return replay.Production() }

@@ -87,7 +87,7 @@ func TestBaselinesSolveTheCheckerboard(t *testing.T) {
 		name, _, _ := strings.Cut(model, ":")
 		solved[name] = true
 	}
-	for _, model := range backtest.Names() {
+	for _, model := range backtest.Names(nil) {
 		if name, _, _ := strings.Cut(model, ":"); !solved[name] {
 			t.Errorf("nobody knows what %s makes of the checkerboard", name)
 		}

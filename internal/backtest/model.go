@@ -39,4 +39,9 @@ type Model interface {
 }
 
 // Production makes the production model, which stands above this package.
-type Production func(d *Dataset, o Options) (Model, error)
+type Production struct {
+	// Parameters are those that it takes, with their defaults.
+	Parameters map[string]float64
+	// New makes the model that the report calls name, with a value for every parameter.
+	New func(d *Dataset, o Options, name string, p map[string]float64) (Model, error)
+}

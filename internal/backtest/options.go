@@ -34,8 +34,8 @@ type Options struct {
 	// Late is how many transactions the rows of songs come late to the listener shards of the production model. Default 0: with the
 	// second transaction after the one that changed them.
 	Late int
-	// Production makes the model that Models calls earworm; nil: there is none.
-	Production Production
+	// Production makes the models that Models calls earworm; nil: there is none.
+	Production *Production
 	// Progress, if set, is told how many of total units of work are done.
 	Progress func(done, total int64)
 	// List, if set, is called with every list of a measured listener, week by week and in order of the listeners.

@@ -56,7 +56,7 @@ func (s *script) run(t *testing.T, o backtest.Options) (*backtest.ModelReport, *
 		s.ready[name] = int32(i)
 	}
 	o.Models = []string{backtest.ProductionName}
-	o.Production = func(*backtest.Dataset, backtest.Options) (backtest.Model, error) { return s, nil }
+	o.Production = always(s)
 	report, err := backtest.Run(t.Context(), s.data, o)
 	if err != nil {
 		t.Fatal(err)
@@ -264,14 +264,14 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	d := checkerboard(t)
 	for want, o := range map[string]backtest.Options{
-		"warm 1":                      {Warm: 1},
-		"no tune weeks":               {OnTuneWeeks: true},
-		`no model "nonsense"`:         {Models: []string{"nonsense"}},
-		`no parameter "x"`:            {Models: []string{"ials:x=1"}},
-		`factors is "many"`:           {Models: []string{"ials:factors=many"}},
-		"this program has no earworm": {Models: []string{"earworm"}},
-		"earworm takes no parameters": {Models: []string{"earworm:x=1"}},
-		backtest.ErrNoWeeks.Error():   {MinUsers: 1000},
+		"warm 1":                       {Warm: 1},
+		"no tune weeks":                {OnTuneWeeks: true},
+		`no model "nonsense"`:          {Models: []string{"nonsense"}},
+		`no parameter "x"`:             {Models: []string{"ials:x=1"}},
+		`factors is "many"`:            {Models: []string{"ials:factors=many"}},
+		"this program has no earworm":  {Models: []string{"earworm"}},
+		`earworm has no parameter "x"`: {Models: []string{"earworm:x=1"}, Production: always(nil)},
+		backtest.ErrNoWeeks.Error():    {MinUsers: 1000},
 	} {
 		want = strings.Replace(want, "no tune weeks", "there are no tune weeks", 1)
 		if _, err := backtest.Run(t.Context(), d, o); err == nil || !strings.Contains(err.Error(), want) {
@@ -345,7 +345,7 @@ func TestPrequentialSample(t *testing.T) {
 		f.asked = func(listener int32) { people.Store([2]int64{f.today.Unix(), int64(listener)}, f.refreshed) }
 		report, err := backtest.Run(t.Context(), d, backtest.Options{
 			Models: []string{backtest.ProductionName}, Sample: sample,
-			Production: func(*backtest.Dataset, backtest.Options) (backtest.Model, error) { return f, nil },
+			Production: always(f),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -372,7 +372,7 @@ func TestPrequential(t *testing.T) {
 		f := &foresight{script: &script{data: d}, ahead: ahead}
 		report, err := backtest.Run(t.Context(), d, backtest.Options{
 			Models:     []string{backtest.ProductionName, "ials:sweeps=1"},
-			Production: func(*backtest.Dataset, backtest.Options) (backtest.Model, error) { return f, nil },
+			Production: always(f),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -384,4 +384,11 @@ func TestPrequential(t *testing.T) {
 			t.Error("a model that learns in batches is measured by the day")
 		}
 	}
+}
+
+// always is a production model that is the same for every history.
+func always(m backtest.Model) *backtest.Production {
+	return &backtest.Production{New: func(*backtest.Dataset, backtest.Options, string, map[string]float64) (backtest.Model, error) {
+		return m, nil
+	}}
 }

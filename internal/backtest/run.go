@@ -35,7 +35,7 @@ func Run(ctx context.Context, d *Dataset, o Options) (*Report, error) {
 		models = DefaultModels(o.Production != nil)
 	}
 	for _, spec := range models { // all are made first: a wrong name is told before an hour of work
-		if _, err := Parse(spec); err != nil {
+		if _, err := Parse(spec, o.Production); err != nil {
 			return nil, err
 		}
 	}
@@ -84,7 +84,7 @@ type harness struct {
 }
 
 func (h *harness) make(spec string) (Model, error) {
-	s, err := Parse(spec)
+	s, err := Parse(spec, h.o.Production)
 	if err != nil {
 		return nil, err
 	}

@@ -29,9 +29,12 @@ type baseline struct {
 	make     func(b base, p params) Model
 }
 
-// Names lists the baselines with their parameters and defaults, one each, in order.
-func Names() []string {
+// Names lists the models with their parameters and defaults, one each, in order; production may be nil.
+func Names(production *Production) []string {
 	var out []string
+	if production != nil {
+		out = append(out, ProductionName+parameters(production.Parameters))
+	}
 	all := baselines()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		out = append(out, name+parameters(all[name].defaults))
@@ -47,25 +50,28 @@ func parameters(p params) string {
 	return text.String()
 }
 
-// Parse reads name[:parameter=value]...
-func Parse(text string) (Spec, error) {
+// Parse reads name[:parameter=value]... production may be nil.
+func Parse(text string, production *Production) (Spec, error) {
 	parts := strings.Split(text, ":")
 	s := Spec{Text: text, name: parts[0]}
+	var defaults params
 	if s.name == ProductionName {
-		if len(parts) > 1 {
-			return s, fmt.Errorf("%s takes no parameters", ProductionName)
+		if production == nil {
+			return s, fmt.Errorf("this program has no %s", ProductionName)
 		}
-		return s, nil
+		defaults = production.Parameters
+	} else {
+		known, ok := baselines()[s.name]
+		if !ok {
+			return s, fmt.Errorf("there is no model %q; there are %s, and %s", s.name, strings.Join(slices.Sorted(maps.Keys(baselines())), ", "), ProductionName)
+		}
+		defaults = known.defaults
 	}
-	known, ok := baselines()[s.name]
-	if !ok {
-		return s, fmt.Errorf("there is no model %q; there are %s, and %s", s.name, strings.Join(slices.Sorted(maps.Keys(baselines())), ", "), ProductionName)
-	}
-	s.params = maps.Clone(known.defaults)
+	s.params = maps.Clone(defaults)
 	for _, part := range parts[1:] {
 		key, value, _ := strings.Cut(part, "=")
-		if _, ok := known.defaults[key]; !ok {
-			return s, fmt.Errorf("%s has no parameter %q; it has %q", s.name, key, slices.Sorted(maps.Keys(known.defaults)))
+		if _, ok := defaults[key]; !ok {
+			return s, fmt.Errorf("%s has no parameter %q; it has %q", s.name, key, slices.Sorted(maps.Keys(defaults)))
 		}
 		v, err := strconv.ParseFloat(value, 64)
 		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
@@ -78,10 +84,7 @@ func Parse(text string) (Spec, error) {
 
 func (s Spec) model(d *Dataset, o Options) (Model, error) {
 	if s.name == ProductionName {
-		if o.Production == nil {
-			return nil, fmt.Errorf("this program has no %s", ProductionName)
-		}
-		return o.Production(d, o)
+		return o.Production.New(d, o, s.Text, s.params)
 	}
 	return baselines()[s.name].make(newBase(s.Text, d, o.Seed), s.params), nil
 }

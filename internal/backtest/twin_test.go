@@ -47,7 +47,7 @@ func twinData(seed uint64) *Dataset {
 // learnt lets a model learn everything and freezes it at the end.
 func learnt(t *testing.T, d *Dataset, spec string) Model {
 	t.Helper()
-	s, err := Parse(spec)
+	s, err := Parse(spec, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

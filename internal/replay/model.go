@@ -2,6 +2,7 @@ package replay
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -17,13 +18,15 @@ import (
 
 // Model is the production model as the backtest sees it.
 type Model struct {
+	name    string
 	cluster *Cluster
 	data    *backtest.Dataset
-	known   []bool  // by listener: their profile was sent
-	told    []bool  // by item: it was described
-	coming  []int32 // items with a date of release that were not described yet, in order of release
-	monday  int64   // the next one, Unix ms
-	frozen  int64   // what Rank ranks for, Unix ms
+	known   []bool             // by listener: their profile was sent
+	told    []bool             // by item: it was described
+	coming  []int32            // items with a date of release that were not described yet, in order of release
+	monday  int64              // the next one, Unix ms
+	frozen  int64              // what Rank ranks for, Unix ms
+	emitted map[string][]int32 // the playlists of the week by listener; nil where the ranking is measured
 
 	mu    sync.Mutex // guards the tasks while listeners are ranked
 	place map[factor.Key]int32
@@ -31,16 +34,33 @@ type Model struct {
 
 var _ backtest.Live = (*Model)(nil)
 
-// NewModel returns the production model with its default settings.
-func NewModel(d *backtest.Dataset, o backtest.Options) (backtest.Model, error) {
+// Production is the production model, with what can be asked of it.
+func Production() *backtest.Production {
+	l := listener.Default()
+	return &backtest.Production{
+		Parameters: map[string]float64{
+			"rules": 0, "discovery": l.Discovery, "memory": float64(l.Memory),
+			"artist_cap": float64(l.Playlist.ArtistCap), "explore": float64(l.Playlist.ExploreSlots), "trends": float64(l.Playlist.TrendSlots),
+		},
+		New: newModel,
+	}
+}
+
+// newModel returns the production model. With rules it is measured by the playlists that it emits, every Monday to everybody, and
+// otherwise by its ranking.
+func newModel(d *backtest.Dataset, o backtest.Options, name string, p map[string]float64) (backtest.Model, error) {
 	l, s := listener.Default(), song.Default()
-	l.Seed = o.Seed
+	l.Seed, l.Discovery, l.Memory = o.Seed, p["discovery"], int(p["memory"])
+	l.Playlist.ArtistCap, l.Playlist.ExploreSlots, l.Playlist.TrendSlots = int(p["artist_cap"]), int(p["explore"]), int(p["trends"])
 	c, err := New(Config{Listener: l, Song: s, Shards: o.Shards, Late: o.Late})
 	if err != nil {
 		return nil, err
 	}
 	m := &Model{
-		cluster: c, data: d, known: make([]bool, len(d.Listeners)), told: make([]bool, len(d.Items)), place: make(map[factor.Key]int32, len(d.Items)),
+		name: name, cluster: c, data: d, known: make([]bool, len(d.Listeners)), told: make([]bool, len(d.Items)), place: make(map[factor.Key]int32, len(d.Items)),
+	}
+	if p["rules"] > 0 {
+		m.emitted = map[string][]int32{}
 	}
 	for i, id := range d.Items {
 		m.place[factor.KeyOf(factor.KindSong, id)] = int32(i)
@@ -54,8 +74,8 @@ func NewModel(d *backtest.Dataset, o backtest.Options) (backtest.Model, error) {
 	return m, nil
 }
 
-// Name is the name of the product.
-func (*Model) Name() string { return backtest.ProductionName }
+// Name is what was asked for.
+func (m *Model) Name() string { return m.name }
 
 // Learn sends the event to its task, and on Mondays lets the tasks learn what the sources are worth.
 func (m *Model) Learn(e *backtest.Event) error {
@@ -112,6 +132,10 @@ func (m *Model) study(monday int64) error {
 		return err
 	}
 	week := calendar.WeekOf(time.UnixMilli(monday).UTC())
+	m.monday = monday + weekMs
+	if m.emitted != nil {
+		return m.emit(week, monday)
+	}
 	for i, known := range m.known {
 		if !known {
 			continue
@@ -121,8 +145,28 @@ func (m *Model) study(monday int64) error {
 			return fmt.Errorf("studying: %w", err)
 		}
 	}
-	m.monday = monday + weekMs
 	return m.cluster.Settle()
+}
+
+// emit has the playlists of a week made, and keeps them.
+func (m *Model) emit(week calendar.Week, monday int64) error {
+	lists, err := m.cluster.Tick(schemas.Tick{At: monday, Week: week.String(), Forced: true})
+	if err != nil {
+		return err
+	}
+	clear(m.emitted)
+	for _, message := range lists {
+		var list schemas.Playlist
+		if err := json.Unmarshal(message.Value, &list); err != nil {
+			return fmt.Errorf("reading a playlist: %w", err)
+		}
+		for _, track := range list.Tracks {
+			if item, ok := m.place[factor.KeyOf(factor.KindSong, track.Song)]; ok {
+				m.emitted[string(list.User)] = append(m.emitted[string(list.User)], item)
+			}
+		}
+	}
+	return nil
 }
 
 const weekMs = 7 * 24 * 60 * 60 * 1000
@@ -151,8 +195,11 @@ func (m *Model) Refresh(at time.Time) error {
 	return nil
 }
 
-// Rank ranks as the emitter does, without the rules of a playlist.
+// Rank ranks as the emitter does, without the rules of a playlist; or it returns the playlist of the week.
 func (m *Model) Rank(who int32, dst []int32) []int32 {
+	if m.emitted != nil {
+		return append(dst, m.emitted[m.data.Listeners[who]]...)
+	}
 	user := []byte(m.data.Listeners[who])
 	shard := m.cluster.shardOf(user)
 	m.mu.Lock()

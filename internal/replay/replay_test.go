@@ -60,7 +60,7 @@ func dataset(t *testing.T, in io.Reader, o history.Options) *backtest.Dataset {
 // run measures models and returns the lists of the production model.
 func run(t *testing.T, d *backtest.Dataset, o backtest.Options) (report *backtest.Report, lists []string) {
 	t.Helper()
-	o.Production = replay.NewModel
+	o.Production = replay.Production()
 	o.List = func(model string, freeze time.Time, listener int32, items []int32) error {
 		if model == backtest.ProductionName {
 			lists = append(lists, fmt.Sprint(freeze.Unix(), listener, items))
@@ -169,7 +169,7 @@ type weekly struct{ backtest.Model }
 
 // The production model is measured by the day, too, and learns the same as if it were not.
 func TestTheMeasureByTheDayChangesNothing(t *testing.T) {
-	lists := func(production backtest.Production) (*backtest.ModelReport, []string) {
+	lists := func(production *backtest.Production) (*backtest.ModelReport, []string) {
 		var out []string
 		report, err := backtest.Run(t.Context(), twoCamps(t, 4), backtest.Options{
 			Models: []string{backtest.ProductionName}, Production: production,
@@ -183,10 +183,14 @@ func TestTheMeasureByTheDayChangesNothing(t *testing.T) {
 		}
 		return report.Models[backtest.ProductionName], out
 	}
-	measured, one := lists(replay.NewModel)
-	plain, two := lists(func(d *backtest.Dataset, o backtest.Options) (backtest.Model, error) {
-		m, err := replay.NewModel(d, o)
-		return weekly{m}, err
+	live := replay.Production()
+	measured, one := lists(live)
+	plain, two := lists(&backtest.Production{
+		Parameters: live.Parameters,
+		New: func(d *backtest.Dataset, o backtest.Options, name string, p map[string]float64) (backtest.Model, error) {
+			m, err := live.New(d, o, name, p)
+			return weekly{m}, err
+		},
 	})
 	if plain.Prequential != nil || !slices.Equal(one, two) {
 		t.Error("the weekly lists depend on whether days are measured")
