@@ -189,7 +189,7 @@ type Emit struct {
 // DefaultEmit returns thirty tracks, Monday at six.
 func DefaultEmit() Emit {
 	return Emit{
-		Hour: 6, Zone: "UTC", Length: 30, Chunk: 500, Discovery: 0.3, Memory: 4,
+		Hour: 6, Zone: "UTC", Length: 30, Chunk: 500, Discovery: 0.2, Memory: 4,
 		CatchUp: 7 * day, ArtistCap: 2, TrendSlots: 3, ExploreSlots: 3,
 	}
 }
