@@ -69,11 +69,8 @@ func (t *Task) prequential(p *person, song factor.Index, now int64) {
 	l := t.profileOf(p, now)
 	l.History = slices.DeleteFunc(l.History, func(h rank.Heard) bool { return h.Song == song }) // it is this very listen
 	place := t.ranker.Rank(l, song, now)
-	if place == 0 {
-		return
-	}
 	t.metrics.prequential(ranked{
-		hit:     place <= t.cfg.Playlist.Length,
+		hit:     place > 0 && place <= t.cfg.Playlist.Length, // a song that nothing proposes is a miss like any other
 		history: historyOf(len(p.history.entries) - 1),
 		age:     ageOf(t.table.Meta(song).ReleasedAt, t.table.Stats(song).FirstAt, now),
 	})

@@ -296,6 +296,17 @@ func (t *Table) Meta(song Index) Meta {
 	return Meta{}
 }
 
+// ReleasedAt returns when a song comes out, Unix ms; 0 = unknown.
+func (t *Table) ReleasedAt(song Index) int64 {
+	c, at := t.at(song)
+	c.lock(at).RLock()
+	defer c.lock(at).RUnlock()
+	if m := c.rows[at].meta; m != nil {
+		return m.ReleasedAt
+	}
+	return 0
+}
+
 // Artist returns the row of the song's artist, None if it is unknown.
 func (t *Table) Artist(song Index) Index {
 	c, at := t.at(song)

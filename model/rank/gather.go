@@ -62,7 +62,7 @@ func (r *Ranker) gather(s *scratch, v *view, l *Listener, at int64) {
 	n := len(v.songs)
 	s.number, s.excluded, s.near = resize(s.number, n), resize(s.excluded, n), resize(s.near, n)
 	clear(s.number)
-	clear(s.excluded)
+	copy(s.excluded, v.unreleased)
 	clear(s.near)
 	s.songs, s.extra, s.touched = s.songs[:0], s.extra[:0], s.touched[:0]
 	for k := range s.places {

@@ -292,3 +292,31 @@ func TestCandidatesEqualFullSort(t *testing.T) {
 		}
 	}
 }
+
+// A song that is not out yet is proposed to nobody, unless somebody has heard it all the same.
+func TestUnreleasedSongsAreNoCandidates(t *testing.T) {
+	s := newShelf(30)
+	r := newRanker(s.table, everything())
+	coming := s.table.Song("coming")
+	s.table.Describe(coming, factor.Meta{Title: "coming", Artist: "artist0", ReleasedAt: now + week})
+	proposed := func(at int64) bool {
+		for _, c := range r.Candidates(nil, s.listener(1, 2), at) {
+			if c.Song == coming {
+				return true
+			}
+		}
+		return false
+	}
+	if proposed(now) {
+		t.Error("a song is proposed a week before it comes out")
+	}
+	if !proposed(now + week) {
+		t.Error("a song is not proposed when it is out")
+	}
+	p := factor.Published{Kind: factor.KindSong, ID: "coming", Vector: s.vector(.2), FirstAt: now - 1000}
+	p.Popularity.Add(factor.DefaultParams(), factor.Region{}, now-1000, 3)
+	s.table.Load(p)
+	if !proposed(now) {
+		t.Error("a song that is heard already is not proposed")
+	}
+}

@@ -30,6 +30,7 @@ type view struct {
 	popular          [sources][]int32 // the most popular songs by the three half-lives
 	trending         []trending
 	cold             []int32
+	unreleased       []bool  // not out yet, and heard by nobody
 	popMean          float32 // mean of logWeek over listens: what an average listen goes to
 
 	mu      sync.Mutex // guards regions
@@ -61,6 +62,7 @@ func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
 		*values = make([]float32, n)
 	}
 	v.artist, v.genres = make([]int32, n), make([][factor.MaxGenres]factor.Index, n)
+	v.unreleased = make([]bool, n)
 	for i, song := range v.songs {
 		s := t.Stats(song)
 		artist, genres := t.Features(song)
@@ -75,6 +77,7 @@ func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
 		if s.FirstAt != 0 {
 			v.age[i] = float32(max(at-s.FirstAt, 0)) / dayMs
 		}
+		v.unreleased[i] = s.Popularity.Total == 0 && t.ReleasedAt(song) > at
 		if s.Popularity.Total < p.ColdListens {
 			v.cold = append(v.cold, int32(i))
 		}
