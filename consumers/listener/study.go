@@ -19,9 +19,8 @@ import (
 
 // study is what a task knows of the blend.
 type study struct {
-	open       bool       // something was learnt in this transaction
-	base, now  rank.Blend // as published when the transaction learnt first, and since
-	population int        // listeners of the partition, counted anew each week
+	committed  int64 // the tag of the latest committed transaction
+	population int   // listeners of the partition, counted anew each week
 	week       int32
 }
 
@@ -103,22 +102,17 @@ func (t *Task) judge(p *person, f *state.Frozen) {
 	if len(chosen) == 0 {
 		return
 	}
-	if !t.study.open {
-		t.study.open, t.study.base = true, t.ranker.Blend()
-		t.study.now = t.study.base
-	}
-	if t.study.now.Learn(t.ranker.Params().Learn, f.Rows, chosen) {
+	if t.ranker.LearnBlend(t.partition, f.Rows, chosen) {
 		t.metrics.studied.Inc()
 	}
 }
 
 // flushBlend tells the blend's row what was learnt.
 func (t *Task) flushBlend() {
-	if !t.study.open {
+	learnt, ok := t.ranker.CloseBlend(t.partition, t.seq)
+	if !ok {
 		return
 	}
-	t.study.open = false
-	learnt := t.study.now.Minus(&t.study.base)
 	u := t.update(factor.KeyOf(factor.KindBlend, blendID), factor.KindBlend, func() string { return blendID })
 	u.vector = learnt.Append(nil)
 }

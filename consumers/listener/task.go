@@ -165,6 +165,7 @@ func (t *Task) Committed() {
 	t.done.settled()
 	t.reached.committed = t.reached.now
 	t.learner.Committed()
+	t.study.committed = t.seq
 	t.shrink()
 }
 
@@ -176,7 +177,7 @@ func (t *Task) Abandon() {
 	t.dirty = t.dirty[:0]
 	t.forgetUpdates()
 	t.reached.abandon()
-	t.study.open = false
+	t.ranker.WithdrawBlend(t.partition, t.study.committed)
 	t.learner.Abandon()
 	// The offsets of abandoned ticks come again, so the weeks must be as stored.
 	if err := t.done.load(t.store); err != nil {
@@ -187,6 +188,7 @@ func (t *Task) Abandon() {
 // Close withdraws what was not committed.
 func (t *Task) Close() error {
 	t.learner.Abandon()
+	t.ranker.WithdrawBlend(t.partition, t.study.committed)
 	t.people = nil
 	return nil
 }

@@ -50,7 +50,7 @@ func (l *Loader) Row(key, value []byte) (taken bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("reading the blend: %w", err)
 		}
-		l.to.Ranker.SetBlend(blend)
+		l.to.Ranker.SetBlend(blend, acks(l.row.Acks))
 		return true, nil
 	}
 	l.to.Factors.Load(l.published())
@@ -86,9 +86,7 @@ func (l *Loader) published() factor.Published {
 			Regions: p.Popularity.Regions[:0],
 		},
 	}
-	for _, a := range r.Acks {
-		p.Acks = append(p.Acks, factor.Origin{Partition: a.Partition, Seq: a.Seq})
-	}
+	p.Acks = acks(r.Acks)
 	for _, l := range r.Listeners {
 		p.Popularity.Regions = append(p.Popularity.Regions, factor.RegionCount{
 			Region: factor.Region(l.Region), Week: decay.Counter{Value: l.Value7d, At: l.At},
@@ -104,4 +102,13 @@ func (l *Loader) published() factor.Published {
 		})
 	}
 	return *p
+}
+
+// acks translates the acknowledgements of a row.
+func acks(from []schemas.Ack) []factor.Origin {
+	out := make([]factor.Origin, len(from))
+	for i, a := range from {
+		out[i] = factor.Origin{Partition: a.Partition, Seq: a.Seq}
+	}
+	return out
 }

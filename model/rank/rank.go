@@ -74,7 +74,9 @@ type Ranker struct {
 
 	mu      sync.Mutex // guards the fields below, and is held while a view is built so that it is built once
 	current *view
-	blend   Blend
+	// blend is what the sources are worth: the published blend, and the lessons that it does not hold.
+	blend, published Blend
+	lessons          []lesson
 
 	scratch sync.Pool // *scratch
 }
@@ -88,20 +90,6 @@ func New(t *factor.Table, near *cooccur.Table, p Params) *Ranker {
 
 // Params returns the settings of the ranker.
 func (r *Ranker) Params() Params { return r.params }
-
-// Blend returns what the sources are worth.
-func (r *Ranker) Blend() Blend {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.blend
-}
-
-// SetBlend changes what the sources are worth, from the next ranking on.
-func (r *Ranker) SetBlend(b Blend) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.blend = b
-}
 
 // looseAge is how old a view may be for Rank, which only measures: a view costs as much as ten rankings, and where history is
 // replayed at ten thousand times its speed every other event would ask for a new one.

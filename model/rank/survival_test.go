@@ -113,7 +113,7 @@ func TestRankingSurvivesAnyListener(t *testing.T) {
 			if len(f.Songs) > 1 {
 				b.Learn(rank.DefaultLearnParams(), f.Rows, []int{0, 0, len(f.Songs) - 1})
 			}
-			r.SetBlend(b)
+			r.SetBlend(b, nil)
 		}
 	})
 }
