@@ -124,7 +124,7 @@ func (l *Learner) FirstListen(user []float32, song Index, weight float32, past P
 	l.recall(past)
 	l.window.add(song, weight, 1)
 	before := l.score(user, song)
-	l.window.solve(g, user, l.params.Steps)
+	l.window.solve(g, user, l.steps())
 	gain := g.shape(l.direction, user)
 	n := l.slotOf(song)
 	l.heard(n, weight)
@@ -148,6 +148,14 @@ func (l *Learner) replays(n int) int {
 		return min(l.params.HurriedReplays, n)
 	}
 	return min(l.params.Replays, n)
+}
+
+// steps returns how many steps a listener's vector takes.
+func (l *Learner) steps() int {
+	if l.hurried {
+		return l.params.HurriedSteps
+	}
+	return l.params.Steps
 }
 
 // recall enters what the listener heard and refused last, and all that they named.
@@ -179,7 +187,7 @@ func (l *Learner) Solve(user []float32, past Past) {
 	}
 	l.window.begin(l, user)
 	l.recall(past)
-	l.window.solve(l.table.Geometry(), user, l.params.Steps)
+	l.window.solve(l.table.Geometry(), user, l.steps())
 }
 
 // Feedback trains a song on an explicit signal of a listener: one step towards target. The listener's own vector is Solve's.

@@ -11,9 +11,9 @@ type Params struct {
 
 	// Window is the number of songs that a listener came to last from which their vector is solved at each first listen,
 	// Steps the number of steps of conjugate gradients from where it stands, Replays the number of songs of the listener's own
-	// history that are trained beside the new one. A hurried learner uses HurriedWindow and HurriedReplays.
+	// history that are trained beside the new one. A hurried learner uses the hurried ones.
 	Window, HurriedWindow   int
-	Steps                   int
+	Steps, HurriedSteps     int
 	Replays, HurriedReplays int
 
 	// Gain scales the steps of songs: 1 is least squares, 0 leaves them where they are.
@@ -42,7 +42,7 @@ const maxGenres = 4
 // DefaultParams returns settings that hold on dense simulated worlds and on small sparse streams alike.
 func DefaultParams() Params {
 	return Params{
-		Dim: 32, Window: 64, HurriedWindow: 16, Steps: 6, Replays: 4, HurriedReplays: 1,
+		Dim: 32, Window: 64, HurriedWindow: 8, Steps: 6, HurriedSteps: 2, Replays: 4, HurriedReplays: 1,
 		Gain: 1, Negatives: 20, Ridge: .005, SongSparse: .2, ListenerSparse: 1, RidgeMax: .03,
 		InitScale: .02, WeightMax: 5, NormMax: 10, ChangeMax: 2,
 		SyncEvery: 32, PendingMax: 8, RegionsMax: 8, GenresMax: maxGenres,
@@ -66,6 +66,7 @@ func (p Params) Validate() error {
 	count("window", p.Window, 0, 10_000)
 	count("hurried window", p.HurriedWindow, 0, 10_000)
 	count("steps", p.Steps, 1, 1000)
+	count("hurried steps", p.HurriedSteps, 1, 1000)
 	count("replays", p.Replays, 0, 1000)
 	count("hurried replays", p.HurriedReplays, 0, 1000)
 	count("sync every", p.SyncEvery, 1, 1<<20)
