@@ -43,13 +43,16 @@ func (s Source) String() string {
 // so that it means the same for every listener and every catalogue. The place is 3/√(place + 5) among what the
 // source proposes, 0 behind it.
 const (
-	featureEvidence = 2*Sources + iota // first listens ever, logarithm, standardised
-	featureAge                         // of the song since its first listen, logarithm, standardised
-	featureNew                         // 1 in its first week
-	featurePlays                       // logarithm of the listener's songs by the artist
-	featureKnown                       // 1 if there are any
-	featureGenre                       // the listener's share of its genres, root, standardised
-	featureTrend                       // strength of a trend that the listener can see, 0 to 1, by their affinity for trends
+	featureEvidence        = 2*Sources + iota // first listens ever, logarithm, standardised
+	featureAge                                // of the song since its first listen, logarithm, standardised
+	featureNew                                // 1 in its first week
+	featurePlays                              // logarithm of the listener's songs by the artist
+	featureKnown                              // 1 if there are any
+	featureGenre                              // the listener's share of its genres, root, standardised
+	featureTrend                              // strength of a trend that the listener can see, 0 to 1, by their affinity for trends
+	featureKnownTaste                         // the strengths of three sources again, of songs by artists of whom the listener knows any: what
+	featureKnownFold                          // they say of those is worth less or more than what they say of strangers, since the artist says
+	featureKnownNeighbours                    // much of it already
 	features
 )
 
@@ -60,6 +63,9 @@ const Features = features
 func strength(s Source) int { return 2 * int(s) }
 func place(s Source) int    { return 2*int(s) + 1 }
 
+// knownSources are the sources whose strengths are features again among the artists that the listener knows.
+var knownSources = [...]Source{SourceTaste, SourceFold, SourceNeighbours}
+
 // FeatureName names a feature.
 func FeatureName(f int) string {
 	if f < 2*Sources {
@@ -69,7 +75,7 @@ func FeatureName(f int) string {
 		}
 		return Source(f/2).String() + kind //nolint:gosec // a few
 	}
-	return strings.Fields("evidence age new plays known genre trend")[f-2*Sources]
+	return strings.Fields("evidence age new plays known genre trend known.taste known.fold known.neighbours")[f-2*Sources]
 }
 
 // prior returns the weights of a blend that has learnt nothing: what a source is worth where nobody knows better. They are about a
@@ -96,6 +102,8 @@ func owner(f int) (s Source, ok bool) {
 		return SourceArtist, true
 	case f == featureGenre:
 		return SourceGenre, true
+	case f >= featureKnownTaste && f < features:
+		return knownSources[f-featureKnownTaste], true
 	default:
 		return 0, false
 	}

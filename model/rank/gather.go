@@ -447,6 +447,9 @@ func (s *scratch) describe(v *view, region *regional, l *Listener) {
 		}
 		if plays := s.plays[v.artist[i]]; plays > 0 {
 			row[featurePlays], row[featureKnown] = float32(math.Log1p(float64(plays))), 1
+			for k, source := range knownSources {
+				row[featureKnownTaste+k] = row[strength(source)]
+			}
 		}
 		row[featureTrend] = s.trends[c] * affinity
 	}
