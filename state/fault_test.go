@@ -217,3 +217,41 @@ func TestABriefHiccupIsSurvived(t *testing.T) {
 		t.Errorf("%d faults, health %v", f.hits.Load(), shared.Health())
 	}
 }
+
+// TestAFullDiskDoesNotKeepTheProcess: a disk that is nearly full still works, and closing may flush to it. One that is full does not,
+// and Pebble would try for ever; that it was nearly full before must not hide it.
+func TestAFullDiskDoesNotKeepTheProcess(t *testing.T) {
+	disk := NewCrashFS()
+	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 90 << 30, TotalBytes: 100 << 30})
+	f := &faults{err: syscall.ENOSPC, match: writesTo(".sst")}
+	cfg := testConfig(errorfs.Wrap(disk.MemFS, f))
+	cfg.Now = time.Now
+	cfg.StallTimeout = 5 * time.Second
+	shared, err := NewShared(cfg, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stores []*Store
+	for partition := range int32(3) {
+		id := testID
+		id.Partition = partition
+		stores = append(stores, openStore(t, shared, id))
+	}
+	for _, store := range stores {
+		mustApply(t, store, 1, Change{Key: []byte("a"), Value: []byte("1")})
+	}
+	f.armed.Store(true)
+	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 0, TotalBytes: 100 << 30})
+	shared.lookAtDisk()
+	if err := shared.Health(); !errors.Is(err, ErrLowDisk) {
+		t.Fatalf("Health returned %v, want ErrLowDisk", err)
+	}
+	started := time.Now()
+	if err := shared.Close(); !errors.Is(err, ErrLowDisk) {
+		t.Errorf("Close returned %v, want ErrLowDisk", err)
+	}
+	if took := time.Since(started); took > cfg.StallTimeout {
+		t.Errorf("closing took %s", took)
+	}
+	f.armed.Store(false) // what Pebble still tries succeeds, and ends
+}
