@@ -195,6 +195,40 @@ func TestOpenOnASickDiskSetsNothingAside(t *testing.T) {
 	}
 }
 
+// TestNoSpaceForANewStoreEndsTheProcess: Pebble gives up in the middle and keeps the directory locked, so trying again cannot help.
+func TestNoSpaceForANewStoreEndsTheProcess(t *testing.T) {
+	disk := NewCrashFS()
+	f := &faults{err: syscall.ENOSPC, match: func(op errorfs.Op) bool {
+		return op.Kind == errorfs.OpFileWrite && strings.HasPrefix(filepath.Base(op.Path), "MANIFEST")
+	}}
+	fatal := make(chan error, 1)
+	shared, err := NewShared(testConfig(errorfs.Wrap(disk.MemFS, f)), Deps{
+		OnFatal: func(err error) { fatal <- err }, OnQuarantine: func(q Quarantine) { t.Errorf("set aside: %+v", q) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.armed.Store(true)
+	if _, err := shared.Open(testID); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Open returned %v, want ENOSPC", err)
+	}
+	select {
+	case err := <-fatal:
+		if !errors.Is(err, ErrSick) || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("OnFatal got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("OnFatal was not called")
+	}
+	f.armed.Store(false)
+	if _, err := shared.Open(testID); !errors.Is(err, ErrSick) {
+		t.Errorf("Open returned %v, want ErrSick", err)
+	}
+	_ = shared.Close()
+	_, store := reopen(t, disk.Crash(0, nil)) // the next process
+	mustApply(t, store, 1, Change{Key: []byte("a"), Value: []byte("1")})
+}
+
 // TestABriefHiccupIsSurvived: fewer errors than configured must not end the process.
 func TestABriefHiccupIsSurvived(t *testing.T) {
 	f := &faults{err: syscall.EIO}
