@@ -28,7 +28,8 @@ func kafkaLimit(kills int) time.Duration { return 90*time.Second + time.Duration
 
 // TestKafka runs the whole system on a real Apache Kafka, kills its processes and the broker, and judges by what was produced.
 func TestKafka(t *testing.T) {
-	seed, rng := seeded(t)
+	seed := seeded(t)
+	rng := random(seed)
 	kills := cmp.Or(*killsFlag, kafkaKills)
 	cluster := kafka.Start(t, kafka.Config{})
 	// Topics of their own: an external cluster keeps those of earlier runs.
@@ -36,8 +37,8 @@ func TestKafka(t *testing.T) {
 	cfg.Kafka.SessionTimeout, cfg.Kafka.TransactionTimeout = 6*time.Second, 4*time.Second // 6 s is the least that brokers take by default
 	binary := builder.Binary(t, process.Build{Package: "earworm/cmd/earworm"})
 	began := time.Now()
-	p := build(t, cfg, binary, 2, kafkaLimit(kills))
-	l := newLoad(t, p, world(seed, kills), 800, rng)
+	p := build(t, cfg, binary, 2, kafkaLimit(kills), nil)
+	l := newLoad(t, p, world(seed, 26+kills/2), 800, rng)
 	ctx := p.ctx
 	done, sent := make(chan struct{}), make(chan error, 1)
 	go func() { sent <- l.run(ctx, done) }()
