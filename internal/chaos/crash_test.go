@@ -60,13 +60,13 @@ func TestCrash(t *testing.T) {
 			if o.inEnd == 0 {
 				t.Error("no kill hit a transaction at its end")
 			}
-			t.Log(o.score)
+			t.Logf("%v; %d playlists, %d tasks taken over", o.score, o.playlists, o.taken)
 			t.Log(o.total())
 			all.add(o)
 		})
 		seed++
 	}
-	t.Log(all.score)
+	t.Logf("%v; %d playlists, %d tasks taken over", all.score, all.playlists, all.taken)
 	t.Log(all.total())
 }
 
@@ -110,6 +110,7 @@ func run(t *testing.T, seed uint64, c campaign) (o outcome) {
 	w := world(seed, 400)
 	w.Listeners, w.Songs, w.EventsPerListenerWeek = 500, 3000, crashWeek/500
 	o.load = newLoad(t, p, w, crashRate, rng)
+	o.load.uncompacted = true // the embedded broker compacts once an hour
 	ctx := p.ctx
 	done, sent := make(chan struct{}), make(chan error, 1)
 	go func() { sent <- o.load.run(ctx, done) }()
@@ -127,9 +128,9 @@ func run(t *testing.T, seed uint64, c campaign) (o outcome) {
 // add sums rounds up.
 func (o *outcome) add(other outcome) {
 	o.score.add(other.score)
-	sum, more := &o.counts, other.total()
-	sum.Lost, sum.Duplicated, sum.Wrong, sum.Of = sum.Lost+more.Lost, sum.Duplicated+more.Duplicated, sum.Wrong+more.Wrong, sum.Of+more.Of
+	o.counts = sum(o.counts, other.total())
 	o.playlists += other.playlists
+	o.taken += other.taken
 }
 
 // score counts what was done in a campaign.

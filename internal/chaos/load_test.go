@@ -36,6 +36,9 @@ type load struct {
 	listens  map[string]uint64          // by song, plays and skips that count
 	sent     int
 	erased   int
+
+	// uncompacted says that the brokers do not compact within a test, so that the changelogs tell who owned what.
+	uncompacted bool
 }
 
 // newLoad sends catalogue and profiles.

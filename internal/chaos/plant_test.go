@@ -140,6 +140,7 @@ func (p *plant) arguments(command string, more ...string) []string {
 		command, "--app", c.App, "--kafka.brokers", strings.Join(c.Kafka.Brokers, ","),
 		"--kafka.session-timeout", c.Kafka.SessionTimeout.String(), "--kafka.transaction-timeout", c.Kafka.TransactionTimeout.String(),
 		"--commit-interval", c.CommitInterval.String(), "--topics.partitions", strconv.Itoa(c.Topics.Partitions),
+		"--topics.replication-factor", strconv.Itoa(c.Topics.ReplicationFactor),
 		"--topics.events", c.Topics.Events, "--topics.catalog", c.Topics.Catalog, "--topics.users", c.Topics.Users,
 		"--emit.chunk", strconv.Itoa(c.Emit.Chunk), "--http.listen", "",
 	}
