@@ -127,6 +127,9 @@ func startError(cfg Config, err error) error {
 	return fmt.Errorf("starting the embedded broker: %w", err)
 }
 
+// never is a century.
+const never = 100 * 365 * 24 * time.Hour
+
 func options(cfg Config) []kfake.Opt {
 	brokers := max(cfg.Brokers, 1)
 	minSession := cfg.SessionTimeoutMin
@@ -142,6 +145,9 @@ func options(cfg Config) []kfake.Opt {
 		"group.min.session.timeout.ms": strconv.FormatInt(minSession.Milliseconds(), 10),
 		"message.max.bytes":            strconv.Itoa(maxBytes),
 		"default.replication.factor":   "1",
+		// kfake compacts up to the end of the log, as if the records of open transactions were committed: a committed row that one of
+		// them replaces is gone, and when the transaction is aborted, the state with it. The same after a restart with one open.
+		"log.cleaner.backoff.ms": strconv.FormatInt(never.Milliseconds(), 10),
 	}
 	maps.Copy(settings, cfg.Settings)
 	opts := []kfake.Opt{

@@ -18,5 +18,6 @@
 //   - There is no initial rebalance delay: a group forms with its first member.
 //   - Retention looks at record timestamps. Simulated months lie in the past, so time retention is off here
 //     (log.retention.ms = -1) unless a topic says otherwise.
-//   - Compaction runs once an hour (log.cleaner.backoff.ms), or when a test calls Cluster().Compact.
+//   - Compaction takes the records of an open transaction for committed ones, and an abort then loses what they would have replaced. So
+//     it does not run by itself, and a directory grows until it is deleted; a test may call Cluster().Compact while no transaction is open.
 package broker

@@ -110,7 +110,7 @@ func run(t *testing.T, seed uint64, c campaign) (o outcome) {
 	w := world(seed, 400)
 	w.Listeners, w.Songs, w.EventsPerListenerWeek = 500, 3000, crashWeek/500
 	o.load = newLoad(t, p, w, crashRate, rng)
-	o.load.uncompacted = true // the embedded broker compacts once an hour
+	o.load.uncompacted = true // the embedded broker does not compact
 	ctx := p.ctx
 	done, sent := make(chan struct{}), make(chan error, 1)
 	go func() { sent <- o.load.run(ctx, done) }()
