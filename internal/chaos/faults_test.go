@@ -98,7 +98,10 @@ func (s *striker) strike(t *testing.T, faults []fault) error {
 			return errors.Join(context.Cause(s.plant.ctx), lasting.Wait())
 		case <-time.After(f.wait):
 		}
-		victim := s.plant.free(f.victim, f.atWork)
+		victim := s.plant.free(f.victim)
+		if f.atWork {
+			victim = s.plant.working(f.victim, workPatience)
+		}
 		var err error
 		switch f.kind {
 		case kill, wipe:

@@ -122,15 +122,16 @@ type besieger struct {
 	outages *outages
 	lasting errgroup.Group
 
-	kills, wipes, pauses       int
+	kills, atWork, wipes       int
+	pauses                     int
 	brokersKilled, brokersQuit int
 	rolls                      int
 }
 
 // String says what was done.
 func (s *besieger) String() string {
-	return fmt.Sprintf("%d kills of earworm (%d with the disk), %d stops beyond the session timeout, %d SIGKILL and %d SIGTERM of a broker, %d rolling restarts",
-		s.kills, s.wipes, s.pauses, s.brokersKilled, s.brokersQuit, s.rolls)
+	return fmt.Sprintf("%d kills of earworm (%d at work, %d with the disk), %d stops beyond the session timeout, %d SIGKILL and %d SIGTERM of a broker, %d rolling restarts",
+		s.kills, s.atWork, s.wipes, s.pauses, s.brokersKilled, s.brokersQuit, s.rolls)
 }
 
 // Kinds of outages.
@@ -201,17 +202,25 @@ func (s *besieger) worker(ctx context.Context, i int) error {
 		return err
 	}
 	if i%kafkaPausesEvery == kafkaPausesEvery-1 {
-		w, d := s.plant.seize(s.plant.free(s.rng.IntN(len(s.plant.workers)), true)), between(s.rng, kafkaSession, 2*kafkaSession)
+		w, d := s.plant.seize(s.plant.free(s.rng.IntN(len(s.plant.workers)))), between(s.rng, kafkaSession, 2*kafkaSession)
 		s.pauses++
 		s.lasting.Go(func() error {
 			_, err := s.plant.pause(w, d)
 			return err
 		})
 	}
-	wipe := i%kafkaWipesEvery == 1
+	wipe, n := i%kafkaWipesEvery == 1, s.rng.IntN(len(s.plant.workers))
+	victim := s.plant.free(n)
+	if s.rng.IntN(4) > 0 { // starting and restoring are moments, too
+		victim = s.plant.working(n, workPatience)
+	}
 	s.outages.struck(faultWorker)
-	if _, err := s.plant.kill(s.plant.free(s.rng.IntN(len(s.plant.workers)), false), wipe); err != nil {
+	atWork, err := s.plant.kill(victim, wipe)
+	if err != nil {
 		return err
+	}
+	if atWork {
+		s.atWork++
 	}
 	s.kills++
 	if wipe {

@@ -217,24 +217,35 @@ func (p *plant) kill(n int, wipe bool) (working bool, err error) {
 	return working, p.start(w)
 }
 
-// free returns the first worker from the n-th on that no fault is at work on, and of these rather one that is at work itself.
-func (p *plant) free(n int, atWork bool) int {
+// free returns the first worker from the n-th on that no fault is at work on.
+func (p *plant) free(n int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	first := -1
 	for i := range p.workers {
-		at := (n + i) % len(p.workers)
-		if p.workers[at].busy {
-			continue
-		}
-		if !atWork || p.workers[at].ready() {
+		if at := (n + i) % len(p.workers); !p.workers[at].busy {
 			return at
 		}
-		if first < 0 {
-			first = at
-		}
 	}
-	return max(first, 0)
+	return n
+}
+
+// workPatience is how long a fault that is for a worker at work waits for one: a loaded machine takes its time to start them.
+const workPatience = 5 * time.Second
+
+// working waits until one of these is ready, and returns the first one from the n-th on; when the patience is over, any free one.
+func (p *plant) working(n int, patience time.Duration) int {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && p.ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		p.mu.Lock()
+		for i := range p.workers {
+			at := (n + i) % len(p.workers)
+			if !p.workers[at].busy && p.workers[at].ready() {
+				p.mu.Unlock()
+				return at
+			}
+		}
+		p.mu.Unlock()
+	}
+	return p.free(n)
 }
 
 // seize keeps everybody else off a worker until release.
