@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -21,6 +22,8 @@ import (
 
 	"earworm/consumers/stream"
 )
+
+var seedFlag = flag.Uint64("seed", 1, "seed of the fault plan")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
