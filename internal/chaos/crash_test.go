@@ -114,12 +114,13 @@ func run(t *testing.T, seed uint64, c campaign) (o outcome) {
 	ctx := p.ctx
 	done, sent := make(chan struct{}), make(chan error, 1)
 	go func() { sent <- o.load.run(ctx, done) }()
-	s := striker{plant: p, disk: small, ends: ends}
+	s := striker{plant: p, disk: small, ends: ends, outages: measure(t, p)}
 	err = s.strike(t, c.faults.draw(rng))
 	close(done)
 	if err := errors.Join(err, <-sent); err != nil {
 		t.Fatal(err, context.Cause(ctx))
 	}
+	t.Log(s.outages)
 	o.verdict, o.score = judge(t, o.load), s.score
 	o.events, o.erased, o.ended, o.seconds = o.load.sent, o.load.erased, p.ended, time.Since(began).Seconds()
 	return o

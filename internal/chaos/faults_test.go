@@ -72,9 +72,10 @@ func (p plan) draw(rng *rand.Rand) []fault {
 
 // striker deals the faults out.
 type striker struct {
-	plant *plant
-	disk  *disk // of the first worker; nil where there is none
-	ends  *ends
+	plant   *plant
+	disk    *disk // of the first worker; nil where there is none
+	ends    *ends
+	outages *outages
 
 	mu sync.Mutex
 	score
@@ -125,6 +126,7 @@ func (s *striker) strike(t *testing.T, faults []fault) error {
 
 func (s *striker) kill(n int, wipe bool) error {
 	inEnd := s.ends.of(s.plant.workers[n].id)
+	s.outages.struck(faultWorker)
 	atWork, err := s.plant.kill(n, wipe)
 	if err != nil {
 		return err

@@ -134,13 +134,6 @@ func (s *besieger) String() string {
 		s.kills, s.atWork, s.wipes, s.pauses, s.brokersKilled, s.brokersQuit, s.rolls)
 }
 
-// Kinds of outages.
-const (
-	faultWorker = "SIGKILL of a worker"
-	faultKill   = "SIGKILL of a broker"
-	faultQuit   = "SIGTERM of a broker"
-)
-
 // single kills workers at random moments, and the only broker in between. The node of an external cluster is left alone.
 func (s *besieger) single(ctx context.Context, kills int) error {
 	for i := range kills {

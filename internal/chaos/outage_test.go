@@ -1,4 +1,4 @@
-//go:build kafka
+//go:build crash || kafka
 
 package chaos_test
 
@@ -20,6 +20,13 @@ import (
 	"earworm/internal/service"
 )
 
+// Kinds of outages.
+const (
+	faultWorker = "SIGKILL of a worker"
+	faultKill   = "SIGKILL of a broker"
+	faultQuit   = "SIGTERM of a broker"
+)
+
 // outages measures how long a fault keeps inputs waiting: the time from a fault until the group of each role has committed progress in
 // every input partition in which records waited, the slowest partition counts.
 type outages struct {
@@ -27,6 +34,8 @@ type outages struct {
 	last  standings
 	open  []*outage
 	times map[string][]time.Duration // by kind of fault
+	looks int                        // that were answered
+	err   error                      // of the last one that was not
 }
 
 // place is an input partition as one group sees it.
@@ -72,9 +81,8 @@ func measure(t *testing.T, p *plant) *outages {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			if now, err := look(ctx, kadm.NewClient(client), p); err == nil {
-				o.seen(time.Now(), now)
-			}
+			now, err := look(ctx, kadm.NewClient(client), p)
+			o.seen(time.Now(), now, err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(lookEvery):
@@ -132,10 +140,15 @@ func (o *outages) struck(kind string) {
 }
 
 // seen compares what is committed now with what was when each outage began.
-func (o *outages) seen(now time.Time, all standings) {
+func (o *outages) seen(now time.Time, all standings, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err != nil {
+		o.err = err
+		return
+	}
 	o.last = all
+	o.looks++
 	o.open = slices.DeleteFunc(o.open, func(x *outage) bool {
 		took := now.Sub(x.began)
 		maps.DeleteFunc(x.open, func(at place, _ bool) bool {
@@ -177,6 +190,9 @@ func (o *outages) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var b strings.Builder
+	if o.looks == 0 {
+		fmt.Fprintf(&b, "\nno time until progress is known: %v", o.err)
+	}
 	for _, kind := range slices.Sorted(maps.Keys(o.times)) {
 		times := o.times[kind]
 		fmt.Fprintf(&b, "\nuntil progress after %s: p50 %.1f s, p99 %.1f s, longest %.1f s, of %d",
