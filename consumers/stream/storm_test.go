@@ -29,6 +29,7 @@ const (
 	stormRate            = 2000 // records a second
 	stormBatch           = 100
 	stormLeastThroughput = .5
+	stormLong            = time.Minute // a shorter one says nothing about throughput: members take their time to join
 )
 
 // storm is a group whose members come and go.
@@ -111,7 +112,7 @@ func weather(t *testing.T, w *world) {
 	}
 	committed := w.committed()
 	t.Logf("%d joined, %d left; %d of %d records committed at the end of %v", s.joined, s.left, committed, sent, *stormFlag)
-	if float64(committed) < stormLeastThroughput*float64(sent) {
+	if *stormFlag >= stormLong && float64(committed) < stormLeastThroughput*float64(sent) {
 		t.Errorf("only %d of %d records were committed when the storm ended", committed, sent)
 	}
 	w.drained()
@@ -121,8 +122,8 @@ func weather(t *testing.T, w *world) {
 		}
 	}
 	s.leaving.Wait()
-	w.checkState()
 	w.checkOwners()
+	w.checkState()
 }
 
 // committed is how many records of the input the group has committed.
