@@ -74,7 +74,7 @@ func siege(t *testing.T, cluster *kafka.Cluster, nodes int, seed uint64, kills i
 	ctx := p.ctx
 	done, sent := make(chan struct{}), make(chan error, 1)
 	go func() { sent <- l.run(ctx, done) }()
-	s := &besieger{plant: p, cluster: cluster, rng: rng, outages: measure(t, p)}
+	s := &besieger{plant: p, cluster: cluster, rng: rng, outages: measure(t, p), log: t.Logf}
 	err := strike(s, ctx, kills)
 	close(done)
 	if err := errors.Join(err, s.lasting.Wait(), <-sent); err != nil {
@@ -120,6 +120,7 @@ type besieger struct {
 	cluster *kafka.Cluster
 	rng     *rand.Rand
 	outages *outages
+	log     func(format string, values ...any)
 	lasting errgroup.Group
 
 	kills, atWork, wipes       int
@@ -137,6 +138,9 @@ func (s *besieger) String() string {
 // single kills workers at random moments, and the only broker in between. The node of an external cluster is left alone.
 func (s *besieger) single(ctx context.Context, kills int) error {
 	for i := range kills {
+		if i > 0 && i%progressEvery == 0 {
+			s.log("%d of %d kills", i, kills)
+		}
 		if err := s.worker(ctx, i); err != nil {
 			return err
 		}
@@ -159,34 +163,40 @@ func (s *besieger) single(ctx context.Context, kills int) error {
 	return nil
 }
 
-// rolling restarts three nodes one after the other, again and again, and kills workers before each node, sometimes while it is down.
+// rolling restarts three nodes one after the other, again and again, and kills a worker before each node or while it is down.
 func (s *besieger) rolling(ctx context.Context, kills int) error {
 	for roll := range max(kills/kafkaRollsEvery, 1) {
 		for _, node := range s.rng.Perm(3) {
-			if err := s.worker(ctx, s.kills); err != nil {
-				return err
-			}
-			if err := s.down(node+1, roll%2 == 1); err != nil {
-				return err
-			}
-			if err := s.pass(ctx, 200*time.Millisecond, 2*time.Second); err != nil {
-				return err
-			}
-			if s.rng.IntN(2) == 0 {
-				if err := s.worker(ctx, s.kills); err != nil {
-					return err
-				}
-			}
-			if err := s.cluster.Restart(ctx, node+1); err != nil {
-				return err
-			}
-			if err := s.cluster.AwaitInSync(ctx); err != nil {
+			if err := s.renew(ctx, node+1, roll%2 == 1); err != nil {
 				return err
 			}
 		}
 		s.rolls++
+		s.log("%d rolling restarts", s.rolls)
 	}
 	return nil
+}
+
+// renew restarts one node of three, and returns when the next one may follow.
+func (s *besieger) renew(ctx context.Context, node int, hard bool) error {
+	before := s.rng.IntN(2) == 0
+	if before {
+		if err := s.worker(ctx, s.kills); err != nil {
+			return err
+		}
+	}
+	if err := s.down(node, hard); err != nil {
+		return err
+	}
+	if !before {
+		if err := s.worker(ctx, s.kills); err != nil {
+			return err
+		}
+	}
+	if err := s.cluster.Restart(ctx, node); err != nil {
+		return err
+	}
+	return s.cluster.AwaitInSync(ctx)
 }
 
 // worker waits a while and kills one worker. Now and then another is stopped as well, and goes on while the next faults strike.
