@@ -18,6 +18,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 # What the tests with the race detector cover: whatever runs more than one goroutine.
 RACE := ./consumers/... ./state/... ./model/factor/... ./internal/...
 FUZZTIME ?= 30s
+STORM ?= 10m
 SEED ?= 1
 BASE ?= HEAD~1
 COUNT ?= 10
@@ -56,24 +57,29 @@ test-kafka: ## end-to-end tests on a real Apache Kafka (needs Java 17 and Maven,
 	packages=$$(.ci/targets tag kafka); test -n "$$packages"; go test -count=1 -tags kafka -timeout 20m -v $$packages
 
 # campaign TAG,TEST: faults drawn from SEED and KILLS of them (each has a default); the last line is what was lost, duplicated and wrong.
+# SEED is that of the first round; each round prints its own, which repeats it alone.
 define campaign
 log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; \
-go test -count=1 -v -timeout 0 -tags $(1) -run '^$(2)$$' ./internal/chaos \
+go test -count=1 -v -timeout 0 -tags $(1) -run '^$(2)$$$(if $(NODES),/^nodes=$(NODES)$$)' ./internal/chaos \
 -args $(if $(KILLS),-kills $(KILLS)) $(if $(filter-out 1,$(SEED)),-seed $(SEED)) | tee "$$log" || status=1; \
 grep -oE '[0-9]+ lost, [0-9]+ duplicated, [0-9]+ wrong of [0-9]+' "$$log" | tail -1 || status=1; exit $$status
 endef
 
 .PHONY: chaos
-chaos: ## kills and pauses processes on the embedded broker: KILLS=1000 SEED=7
+chaos: ## kills, pauses and starves processes on the embedded broker, in rounds of 100: KILLS=1000 SEED=7
 	@$(call campaign,crash,TestCrash)
 
 .PHONY: kafka-chaos
-kafka-chaos: ## kills processes and the broker on a real Apache Kafka: KILLS=200 SEED=7 (needs what test-kafka needs)
+kafka-chaos: ## kills processes and brokers on a real Apache Kafka, one node and three: KILLS=200 SEED=7 NODES=3 (needs what test-kafka needs)
 	@$(call campaign,kafka,TestKafka)
 
 .PHONY: negative-control
 negative-control: ## the same on a build that is wrong on purpose, which must not pass for right: KILLS=200 SEED=7
 	@$(call campaign,crash,TestNegativeControl)
+
+.PHONY: storm
+storm: ## members of a group join and leave every half second: STORM=10m SEED=7; with TAGS=kafka on a real Apache Kafka
+	go test -count=1 -v -timeout 0 -tags '$(TAGS)' -run 'RebalanceStorm$$' ./consumers/stream -args -storm '$(STORM)' -seed '$(SEED)'
 
 .PHONY: cover
 cover: ## coverage by package; cover.html has the lines

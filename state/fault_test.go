@@ -195,6 +195,40 @@ func TestOpenOnASickDiskSetsNothingAside(t *testing.T) {
 	}
 }
 
+// TestNoSpaceForANewStoreEndsTheProcess: Pebble gives up in the middle and keeps the directory locked, so trying again cannot help.
+func TestNoSpaceForANewStoreEndsTheProcess(t *testing.T) {
+	disk := NewCrashFS()
+	f := &faults{err: syscall.ENOSPC, match: func(op errorfs.Op) bool {
+		return op.Kind == errorfs.OpFileWrite && strings.HasPrefix(filepath.Base(op.Path), "MANIFEST")
+	}}
+	fatal := make(chan error, 1)
+	shared, err := NewShared(testConfig(errorfs.Wrap(disk.MemFS, f)), Deps{
+		OnFatal: func(err error) { fatal <- err }, OnQuarantine: func(q Quarantine) { t.Errorf("set aside: %+v", q) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.armed.Store(true)
+	if _, err := shared.Open(testID); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Open returned %v, want ENOSPC", err)
+	}
+	select {
+	case err := <-fatal:
+		if !errors.Is(err, ErrSick) || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("OnFatal got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("OnFatal was not called")
+	}
+	f.armed.Store(false)
+	if _, err := shared.Open(testID); !errors.Is(err, ErrSick) {
+		t.Errorf("Open returned %v, want ErrSick", err)
+	}
+	_ = shared.Close()
+	_, store := reopen(t, disk.Crash(0, nil)) // the next process
+	mustApply(t, store, 1, Change{Key: []byte("a"), Value: []byte("1")})
+}
+
 // TestABriefHiccupIsSurvived: fewer errors than configured must not end the process.
 func TestABriefHiccupIsSurvived(t *testing.T) {
 	f := &faults{err: syscall.EIO}
@@ -216,4 +250,42 @@ func TestABriefHiccupIsSurvived(t *testing.T) {
 	if f.hits.Load() != 2 || shared.Health() != nil {
 		t.Errorf("%d faults, health %v", f.hits.Load(), shared.Health())
 	}
+}
+
+// TestAFullDiskDoesNotKeepTheProcess: a disk that is nearly full still works, and closing may flush to it. One that is full does not,
+// and Pebble would try for ever; that it was nearly full before must not hide it.
+func TestAFullDiskDoesNotKeepTheProcess(t *testing.T) {
+	disk := NewCrashFS()
+	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 90 << 30, TotalBytes: 100 << 30})
+	f := &faults{err: syscall.ENOSPC, match: writesTo(".sst")}
+	cfg := testConfig(errorfs.Wrap(disk.MemFS, f))
+	cfg.Now = time.Now
+	cfg.StallTimeout = 5 * time.Second
+	shared, err := NewShared(cfg, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stores []*Store
+	for partition := range int32(3) {
+		id := testID
+		id.Partition = partition
+		stores = append(stores, openStore(t, shared, id))
+	}
+	for _, store := range stores {
+		mustApply(t, store, 1, Change{Key: []byte("a"), Value: []byte("1")})
+	}
+	f.armed.Store(true)
+	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 0, TotalBytes: 100 << 30})
+	shared.lookAtDisk()
+	if err := shared.Health(); !errors.Is(err, ErrLowDisk) {
+		t.Fatalf("Health returned %v, want ErrLowDisk", err)
+	}
+	started := time.Now()
+	if err := shared.Close(); !errors.Is(err, ErrLowDisk) {
+		t.Errorf("Close returned %v, want ErrLowDisk", err)
+	}
+	if took := time.Since(started); took > cfg.StallTimeout {
+		t.Errorf("closing took %s", took)
+	}
+	f.armed.Store(false) // what Pebble still tries succeeds, and ends
 }

@@ -13,14 +13,18 @@ type health struct {
 	cfg     *Config
 	onFatal func(error)
 	failed  chan struct{} // closed with the first fatal error
+	// hopeless is closed with the first one that leaves nothing to wait for: a disk that is only nearly full still works, and closing may
+	// flush to it. The first fatal error often is that the disk is nearly full, and the next that it is full.
+	hopeless chan struct{}
 
 	mu     sync.Mutex
 	fatal  error
+	lost   bool        // hopeless is closed
 	recent []time.Time // background errors within the window, at most cfg.BackgroundErrors
 }
 
 func newHealth(cfg *Config, onFatal func(error)) *health {
-	return &health{cfg: cfg, onFatal: onFatal, failed: make(chan struct{})}
+	return &health{cfg: cfg, onFatal: onFatal, failed: make(chan struct{}), hopeless: make(chan struct{})}
 }
 
 // fail records the first fatal error and tells the owner on a goroutine of its own: Pebble may hold locks while it calls us.
@@ -30,6 +34,10 @@ func (h *health) fail(err error) {
 	if first {
 		h.fatal = err
 		close(h.failed)
+	}
+	if !h.lost && !errors.Is(err, ErrLowDisk) {
+		h.lost = true
+		close(h.hopeless)
 	}
 	h.mu.Unlock()
 	if first {

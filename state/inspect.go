@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // OpenReadOnly opens an existing store to look into it: nothing in its directory is created, changed or set aside, and Apply and
@@ -51,7 +54,8 @@ func (s *Shared) openAsIs(st *Store) error {
 	return nil
 }
 
-// Stores lists the partitions of a role that have a store in the directory, in order.
+// Stores lists the partitions of a role that have a store in the directory, in order. What a process left that ended while it created
+// one is none.
 func (s *Shared) Stores(role string) ([]int32, error) {
 	if !plainName(role) {
 		return nil, fmt.Errorf("listing stores: %q is no role", role)
@@ -66,10 +70,21 @@ func (s *Shared) Stores(role string) ([]int32, error) {
 	}
 	var found []int32
 	for _, name := range names {
-		if n, err := strconv.ParseInt(name, 10, 32); err == nil && n >= 0 {
+		if n, err := strconv.ParseInt(name, 10, 32); err == nil && n >= 0 && !s.begun(s.fs.PathJoin(dir, name)) {
 			found = append(found, int32(n))
 		}
 	}
 	slices.Sort(found)
 	return found, nil
+}
+
+// begun says whether creating a store came to an early end here: nothing names a manifest, and there is no table that one could have
+// named. A store with tables that lost its manifest is damaged, and must be found.
+func (s *Shared) begun(dir string) bool {
+	about, err := pebble.Peek(dir, s.fs)
+	if err != nil || about.Exists {
+		return false
+	}
+	names, err := s.fs.List(dir)
+	return err == nil && !slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, ".sst") })
 }

@@ -74,6 +74,34 @@ func TestOpenReadOnlyOfAStoreThatWasNeverFlushed(t *testing.T) {
 	}
 }
 
+// TestStoresLeavesOutWhatWasNeverFinished: a process that is killed while it creates a store, and does not get the partition again,
+// leaves a directory that holds none. One that has lost its manifest is another matter.
+func TestStoresLeavesOutWhatWasNeverFinished(t *testing.T) {
+	noLeaks(t)
+	disk := NewCrashFS()
+	s := openShared(t, testConfig(disk), Deps{})
+	mustApply(t, openStore(t, s, testID), 7, Change{Key: []byte("ka"), Value: []byte("1")})
+	write := func(partition, name string) {
+		dir := disk.PathJoin("state", testID.Role, partition)
+		if err := disk.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		f, err := disk.Create(disk.PathJoin(dir, name), "earworm-test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("4", "LOCK")
+	write("5", "MANIFEST-000001")
+	write("6", "000004.sst")
+	if found, err := s.Stores(testID.Role); err != nil || !slices.Equal(found, []int32{3, 6}) {
+		t.Errorf("stores %v, %v; want those of 3 and 6", found, err)
+	}
+}
+
 func TestOpenReadOnlyRefuses(t *testing.T) {
 	noLeaks(t)
 	disk := NewCrashFS()

@@ -200,6 +200,12 @@ func (st *Store) openDB(readOnly bool) error {
 		st.db = res.db
 		return res.err
 	case err := <-st.openFatal:
+		if fromSystem(err) {
+			// Nothing is wrong with what is there, so it is not set aside; and the goroutine that stopped keeps it locked, so this
+			// process can never open it again.
+			err = fmt.Errorf("%w: %w", ErrSick, err)
+			st.shared.health.fail(err)
+		}
 		return err
 	case <-st.shared.health.failed:
 		return st.shared.health.err()

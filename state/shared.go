@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -15,8 +16,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// spaceCheckBytes is how much is written between two looks at the free space: little against the smallest bound, much against a batch.
-const spaceCheckBytes = 16 << 20
+// Between two looks at the free space at most so much is written, little against the smallest bound and much against a batch, and at
+// most so much time passes while something is written at all: what a task writes stays in memory for up to a minute, and others fill
+// disks, too.
+const (
+	spaceCheckBytes    = 16 << 20
+	spaceCheckInterval = 2 * time.Second
+)
 
 // Shared is what all stores of a process have in common: the locked state directory, the caches, and their health.
 // Its methods may be called concurrently.
@@ -32,6 +38,7 @@ type Shared struct {
 	cache      *blockCache
 	files      *pebble.FileCache
 	written    atomic.Int64 // bytes since the last look at the free space
+	looked     atomic.Int64 // when that was, Unix nanoseconds
 
 	mu     sync.Mutex
 	closed bool
@@ -173,8 +180,13 @@ func (s *Shared) register(st *Store) bool {
 
 // wrote counts written bytes and now and then looks at the disk.
 func (s *Shared) wrote(n int) {
-	if s.written.Add(int64(n)) < spaceCheckBytes {
+	now := s.cfg.Now().UnixNano()
+	last := s.looked.Load()
+	if s.written.Add(int64(n)) < spaceCheckBytes && now-last < spaceCheckInterval.Nanoseconds() {
 		return
+	}
+	if !s.looked.CompareAndSwap(last, now) {
+		return // another store looks
 	}
 	s.written.Store(0)
 	s.lookAtDisk()

@@ -385,7 +385,7 @@ func (st *Store) Close() error {
 		select {
 		case <-st.stopped:
 			st.closeBy = st.closeDB()
-		case <-st.hopeless():
+		case <-st.shared.health.hopeless:
 			st.closeBy = st.shared.health.err()
 		}
 		st.shared.metrics.open.Dec()
@@ -393,14 +393,6 @@ func (st *Store) Close() error {
 		st.shared.release(st.dir)
 	})
 	return st.closeBy
-}
-
-// hopeless is closed when waiting for Pebble makes no sense. A disk that is only nearly full still works: closing may flush.
-func (st *Store) hopeless() <-chan struct{} {
-	if errors.Is(st.shared.health.err(), ErrLowDisk) {
-		return nil
-	}
-	return st.shared.health.failed
 }
 
 // closeDB flushes and closes Pebble, which waits for flushes and compactions: for ever, on a full disk.
@@ -423,7 +415,7 @@ func (st *Store) closeDB() error {
 	select {
 	case err := <-done:
 		return errors.Join(err, st.shared.health.err())
-	case <-st.hopeless():
+	case <-st.shared.health.hopeless:
 		return st.shared.health.err()
 	case <-timer.C:
 		err := fmt.Errorf("%w: store %s: closing takes longer than %s", ErrSick, st.id, flushPatience*st.shared.cfg.StallTimeout)

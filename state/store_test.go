@@ -374,6 +374,31 @@ func TestLowDisk(t *testing.T) {
 	}
 }
 
+// TestSomebodyElseFillsTheDisk: a task that writes little would not need the disk for a minute, and then lose that minute.
+func TestSomebodyElseFillsTheDisk(t *testing.T) {
+	noLeaks(t)
+	fs := vfs.NewMem()
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 90 << 30, TotalBytes: 100 << 30})
+	at := time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
+	cfg := testConfig(fs)
+	cfg.Now = func() time.Time { return at }
+	shared := openShared(t, cfg, Deps{})
+	store := openStore(t, shared, testID)
+	mustApply(t, store, 1)
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20, TotalBytes: 100 << 30})
+	var err error
+	for i := int64(2); i <= 6 && err == nil; i++ { // a second each
+		at = at.Add(time.Second)
+		err = store.Apply([]Change{{Key: []byte("a"), Value: []byte("1")}}, i)
+	}
+	if err == nil {
+		err = shared.Health()
+	}
+	if !errors.Is(err, ErrLowDisk) {
+		t.Errorf("after 5 s: %v, want ErrLowDisk", err)
+	}
+}
+
 func TestADiskThatFillsUpEndsTheProcess(t *testing.T) {
 	noLeaks(t)
 	fs := vfs.NewMem()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -20,7 +21,10 @@ import (
 	"go.uber.org/goleak"
 
 	"earworm/consumers/stream"
+	"earworm/internal/broker"
 )
+
+var seedFlag = flag.Uint64("seed", 1, "seed of the fault plan")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -241,6 +245,7 @@ func newWorldOn(tb testing.TB, partitions int32, extra []kgo.Opt, opts ...kfake.
 		tb.Fatal(err)
 	}
 	tb.Cleanup(cluster.Close)
+	broker.HideAborted(cluster)
 	w := &world{
 		tb: tb, cluster: cluster, addrs: cluster.ListenAddrs(), partitions: partitions, extra: extra,
 		sent: make(map[string]int64), total: make(map[stream.TopicPartition]int64),
@@ -372,7 +377,8 @@ func (w *world) checkState() {
 	w.tb.Helper()
 	state := make(map[string]string)
 	outputs := make(map[string][]string)
-	err := stream.ReadAll(w.tb.Context(), w.options(), []string{topicLog, topicOut}, func(r *stream.Record) error {
+	small := append(w.options(), kgo.FetchMaxBytes(64<<10), kgo.FetchMaxPartitionBytes(4<<10)) // many responses, whose ends matter
+	err := stream.ReadAll(w.tb.Context(), small, []string{topicLog, topicOut}, func(r *stream.Record) error {
 		if r.Topic == topicLog {
 			state[string(r.Key)] = string(r.Value)
 		} else {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // ErrPortTaken says that another process listens on a port the broker was told to use.
@@ -72,7 +74,22 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(startError(cfg, err), unlock(lock))
 	}
+	HideAborted(cluster)
 	return &Broker{cluster: cluster, lock: lock}, nil
+}
+
+// HideAborted keeps committed readers of a kfake from aborted records. kfake ends a response in the middle of a partition when it has
+// reached the size that the client asked for, and leaves the list of aborted transactions out for this partition: the client then takes
+// what was aborted for committed. So no response is full: the client's bound for each partition holds, that for all together does not.
+// Start does this by itself; it is for tests that make a cluster of their own.
+func HideAborted(cluster *kfake.Cluster) {
+	cluster.ControlKey(kmsg.Fetch.Int16(), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if fetch, ok := request.(*kmsg.FetchRequest); ok {
+			fetch.MaxBytes = math.MaxInt32
+		}
+		return nil, nil, false
+	})
 }
 
 // Addrs returns the bootstrap addresses, host:port.
@@ -127,6 +144,9 @@ func startError(cfg Config, err error) error {
 	return fmt.Errorf("starting the embedded broker: %w", err)
 }
 
+// never is a century.
+const never = 100 * 365 * 24 * time.Hour
+
 func options(cfg Config) []kfake.Opt {
 	brokers := max(cfg.Brokers, 1)
 	minSession := cfg.SessionTimeoutMin
@@ -142,6 +162,9 @@ func options(cfg Config) []kfake.Opt {
 		"group.min.session.timeout.ms": strconv.FormatInt(minSession.Milliseconds(), 10),
 		"message.max.bytes":            strconv.Itoa(maxBytes),
 		"default.replication.factor":   "1",
+		// kfake compacts up to the end of the log, as if the records of open transactions were committed: a committed row that one of
+		// them replaces is gone, and when the transaction is aborted, the state with it. The same after a restart with one open.
+		"log.cleaner.backoff.ms": strconv.FormatInt(never.Milliseconds(), 10),
 	}
 	maps.Copy(settings, cfg.Settings)
 	opts := []kfake.Opt{

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -89,14 +90,14 @@ func transaction(ctx context.Context, cl *kgo.Client, value string, commit kgo.T
 
 // committed reads each partition as a read_committed consumer, up to a mark it commits itself: an aborted
 // transaction at the end of a log is never delivered, so the end offset alone cannot be waited for.
-func committed(tb testing.TB, b *broker.Broker) [partitions][]string {
+func committed(tb testing.TB, b *broker.Broker, opts ...kgo.Opt) [partitions][]string {
 	tb.Helper()
 	mark := "mark " + strconv.FormatInt(time.Now().UnixNano(), 10)
 	if err := transaction(tb.Context(), client(tb, b, kgo.TransactionalID("marker")), mark, kgo.TryCommit); err != nil {
 		tb.Fatal(err)
 	}
-	cl := client(tb, b, kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cl := client(tb, b, append(opts, kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
 	defer cancel()
 	var got [partitions][]string
@@ -253,6 +254,34 @@ func TestRefusals(t *testing.T) {
 	cancel()
 	if _, err = broker.Start(cancelled, broker.Config{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled context: got %v", err)
+	}
+}
+
+// TestFullFetchesHideWhatWasAborted: kfake leaves the list of aborted transactions out for the partition in which a response reaches the
+// size that the client asked for, and readers then take what was aborted for committed.
+func TestFullFetchesHideWhatWasAborted(t *testing.T) {
+	b := start(t, broker.Config{})
+	writer := client(t, b, kgo.TransactionalID("writer"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err := createTopic(t.Context(), writer); err != nil {
+		t.Fatal(err)
+	}
+	padding := strings.Repeat(".", 500)
+	for i := range 60 {
+		how, word := kgo.TryCommit, "yes "
+		if i%3 > 0 {
+			how, word = kgo.TryAbort, "no "
+		}
+		if err := transaction(t.Context(), writer, word+strconv.Itoa(i)+padding, how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, size := range []int32{2000, 5000, 11_000} {
+		for p, values := range committed(t, b, kgo.FetchMaxBytes(size), kgo.FetchMaxPartitionBytes(size)) {
+			wrong := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return strings.HasPrefix(v, "yes ") })
+			if len(values) != 20 || len(wrong) > 0 {
+				t.Errorf("fetches of %d bytes, partition %d: %d records, want 20, %d of them aborted", size, p, len(values), len(wrong))
+			}
+		}
 	}
 }
 

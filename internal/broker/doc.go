@@ -18,5 +18,8 @@
 //   - There is no initial rebalance delay: a group forms with its first member.
 //   - Retention looks at record timestamps. Simulated months lie in the past, so time retention is off here
 //     (log.retention.ms = -1) unless a topic says otherwise.
-//   - Compaction runs once an hour (log.cleaner.backoff.ms), or when a test calls Cluster().Compact.
+//   - A response that reaches the size the client asked for shows aborted records as committed ones. HideAborted keeps responses from
+//     reaching it, so one can be as large as all its partitions' bounds together.
+//   - Compaction takes the records of an open transaction for committed ones, and an abort then loses what they would have replaced. So
+//     it does not run by itself, and a directory grows until it is deleted; a test may call Cluster().Compact while no transaction is open.
 package broker

@@ -6,77 +6,88 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math/rand/v2"
+	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"earworm/internal/broker"
 	"earworm/internal/testkit/process"
 )
 
-// campaign is a series of faults.
-type campaign struct {
-	kills, wipes, pauses int
-	tags                 []string
-	commit               time.Duration
-	rate                 int
-}
-
-// fault is one of them.
-type fault struct {
-	wait   time.Duration
-	victim int
-	wipe   bool
-	pause  time.Duration // 0: kill
-}
-
 const (
-	crashKills     = 60
-	instances      = 2
+	crashKills = 60 // in CI
+	// roundKills bounds the kills of one round. Each round has a broker, processes and a world of its own, so that neither its topics nor
+	// the books of the judge grow with the length of the campaign.
+	roundKills     = 100
+	instances      = 3
 	sessionTimeout = 3 * time.Second
+	crashRate      = 12_000  // events a second
+	crashWeek      = 400_000 // events of a week: on Mondays nothing is sent until all is learnt, and the kills go on
 )
 
-// outcome is what a campaign did and found.
+// campaign is a series of faults and the binary they strike.
+type campaign struct {
+	faults plan
+	tags   []string
+	commit time.Duration
+}
+
+// outcome is what a round did and found.
 type outcome struct {
 	*verdict
-	load                       *load
-	kills, atWork, wipes, stop int
-	seconds                    float64
+	score
+	load *load
 }
 
 func TestCrash(t *testing.T) {
-	kills := cmp.Or(*killsFlag, crashKills)
-	o := run(t, campaign{
-		kills: kills, wipes: (kills + 3) / 4, pauses: (kills + 9) / 10, commit: 50 * time.Millisecond, rate: 1500,
-	})
-	o.require(t)
-	o.load.plant.retire(t)
-	if o.atWork < o.kills/3 {
-		t.Errorf("only %d of %d kills hit a process at work: the pauses are too short for this machine", o.atWork, o.kills)
+	seed := seeded(t)
+	var all outcome
+	all.verdict = &verdict{}
+	for left := cmp.Or(*killsFlag, crashKills); left > 0; left -= roundKills {
+		kills := min(left, roundKills)
+		t.Run("seed="+strconv.FormatUint(seed, 10), func(t *testing.T) {
+			o := run(t, seed, campaign{commit: 50 * time.Millisecond, faults: plan{
+				kills: kills, wipes: (kills + 3) / 4, pauses: (kills + 7) / 8, full: (kills + 24) / 25, starved: (kills + 24) / 25,
+			}})
+			o.require(t)
+			o.load.plant.retire(t)
+			if o.atWork < o.kills/3 {
+				t.Errorf("only %d of %d kills hit a process at work: the pauses are too short for this machine", o.atWork, o.kills)
+			}
+			if o.inEnd == 0 {
+				t.Error("no kill hit a transaction at its end")
+			}
+			t.Logf("%v; %d playlists, %d tasks taken over", o.score, o.playlists, o.taken)
+			t.Log(o.total())
+			all.add(o)
+		})
+		seed++
 	}
-	t.Log(o.total())
+	t.Logf("%v; %d playlists, %d tasks taken over", all.score, all.playlists, all.taken)
+	t.Log(all.total())
 }
 
-// TestNegativeControl runs the same campaign on a binary that applies changes to its local store before Kafka has committed them.
+// TestNegativeControl strikes a binary that applies changes to its local store before Kafka has committed them.
 func TestNegativeControl(t *testing.T) {
+	seed := seeded(t)
 	kills := max(cmp.Or(*killsFlag, crashKills)/2, 1)
 	// No lost disks: they would take the evidence with them, as a kill does with what is in memory only. A process that was paused has its
 	// transaction aborted and lives on with what it wrote. Short transactions: more of them are at their end when the fault comes.
-	o := run(t, campaign{kills: kills, pauses: 3 + kills/10, tags: []string{"negativecontrol"}, commit: 10 * time.Millisecond, rate: 1500})
+	o := run(t, seed, campaign{commit: 10 * time.Millisecond, faults: plan{kills: kills, pauses: 3 + kills/10}, tags: []string{"negativecontrol"}})
 	if o.differences() == 0 {
 		t.Errorf("local state was written before Kafka committed, and %d kills did not show it", o.kills)
 	}
 	t.Logf("negative control: %v; first: %s", o.verdict, strings.Join(o.notes, "; "))
+	t.Log(o.score)
 	t.Log(o.total())
 }
 
-func run(t *testing.T, c campaign) outcome {
+func run(t *testing.T, seed uint64, c campaign) (o outcome) {
 	t.Helper()
-	seed, rng := seeded(t)
+	rng := random(seed)
 	embedded, err := broker.Start(t.Context(), broker.Config{Dir: filepath.Join(t.TempDir(), "broker")})
 	if err != nil {
 		t.Fatal(err)
@@ -86,89 +97,70 @@ func run(t *testing.T, c campaign) outcome {
 			t.Error(err)
 		}
 	})
-	slow(embedded)
+	ends := slow(embedded)
 	cfg := settings("crash", embedded.Addrs(), c.commit)
 	cfg.Kafka.SessionTimeout, cfg.Kafka.TransactionTimeout = sessionTimeout, 2*time.Second
 	binary := builder.Binary(t, process.Build{Package: "earworm/cmd/earworm", Tags: c.tags})
 	began := time.Now()
-	p := build(t, cfg, binary, instances, 3*time.Minute+time.Duration(c.kills)*3*time.Second)
-	l := newLoad(t, p, world(seed, c.kills), c.rate, rng)
-	o := outcome{load: l}
-	t.Cleanup(func() {
-		t.Logf("%d events (%+v), %d playlists, %d listeners erased; %d kills, %d of them at work, %d lost disks, %d stops beyond the session timeout, "+
-			"%d own ends, %.0f s", l.sent, l.fold.Totals(), o.playlists, l.erased, o.kills, o.atWork, o.wipes, o.stop, p.ended, o.seconds)
-	})
+	var small *disk
+	if c.faults.full > 0 {
+		small = mount(t)
+	}
+	p := build(t, cfg, binary, instances, 5*time.Minute+time.Duration(c.faults.kills)*10*time.Second, small)
+	w := world(seed, 400)
+	w.Listeners, w.Songs, w.EventsPerListenerWeek = 500, 3000, crashWeek/500
+	o.load = newLoad(t, p, w, crashRate, rng)
+	o.load.uncompacted = true // the embedded broker does not compact
 	ctx := p.ctx
 	done, sent := make(chan struct{}), make(chan error, 1)
-	go func() { sent <- l.run(ctx, done) }()
-	err = o.strike(t, p, c.plan(rng))
+	go func() { sent <- o.load.run(ctx, done) }()
+	s := striker{plant: p, disk: small, ends: ends, outages: measure(t, p)}
+	err = s.strike(t, c.faults.draw(rng))
 	close(done)
 	if err := errors.Join(err, <-sent); err != nil {
 		t.Fatal(err, context.Cause(ctx))
 	}
-	o.verdict = judge(t, l)
-	o.seconds = time.Since(began).Seconds()
+	t.Log(s.outages)
+	o.verdict, o.score = judge(t, o.load), s.score
+	o.events, o.erased, o.ended, o.seconds = o.load.sent, o.load.erased, p.ended, time.Since(began).Seconds()
 	return o
 }
 
-// commitDelay is what replication over slow disks costs a real broker. It makes the most delicate moment, between the last change of a
-// transaction and its commit, long enough to be hit.
-const commitDelay = 100 * time.Millisecond
-
-// slow delays the second last step of every commit.
-func slow(b *broker.Broker) {
-	cluster := b.Cluster()
-	cluster.ControlKey(kmsg.TxnOffsetCommit.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
-		cluster.KeepControl()
-		cluster.SleepControl(func() { time.Sleep(commitDelay) })
-		return nil, nil, false
-	})
+// add sums rounds up.
+func (o *outcome) add(other outcome) {
+	o.score.add(other.score)
+	o.counts = sum(o.counts, other.total())
+	o.playlists += other.playlists
+	o.taken += other.taken
 }
 
-// plan draws the faults.
-func (c campaign) plan(rng *rand.Rand) []fault {
-	faults := make([]fault, c.kills+c.pauses)
-	for i := range faults {
-		faults[i].wipe = i < c.wipes
-		if i >= c.kills {
-			faults[i].pause = sessionTimeout + between(rng, 500*time.Millisecond, 1500*time.Millisecond)
-		}
-	}
-	rng.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
-	for i := range faults {
-		faults[i].victim = rng.IntN(instances)
-		faults[i].wait = between(rng, 200*time.Millisecond, 1500*time.Millisecond)
-	}
-	return faults
+// score counts what was done in a campaign.
+type score struct {
+	kills, atWork, inEnd, wipes, pauses, full, starved int
+	ended                                              int           // own ends for another try
+	slowest                                            time.Duration // from a full disk to the end of the process
+	events, erased                                     int
+	seconds                                            float64
 }
 
-func (o *outcome) strike(t *testing.T, p *plant, faults []fault) error {
-	t.Helper()
-	for i, f := range faults {
-		progress(t, i, len(faults))
-		select {
-		case <-p.ctx.Done():
-			return context.Cause(p.ctx)
-		case <-time.After(f.wait):
-		}
-		if f.pause > 0 {
-			if err := p.pause(f.victim, f.pause); err != nil {
-				return err
-			}
-			o.stop++
-			continue
-		}
-		atWork, err := p.kill(f.victim, f.wipe)
-		if err != nil {
-			return err
-		}
-		o.kills++
-		if atWork {
-			o.atWork++
-		}
-		if f.wipe {
-			o.wipes++
-		}
-	}
-	return nil
+func (s *score) add(more score) {
+	s.kills += more.kills
+	s.atWork += more.atWork
+	s.inEnd += more.inEnd
+	s.wipes += more.wipes
+	s.pauses += more.pauses
+	s.full += more.full
+	s.starved += more.starved
+	s.ended += more.ended
+	s.slowest = max(s.slowest, more.slowest)
+	s.events += more.events
+	s.erased += more.erased
+	s.seconds += more.seconds
+}
+
+// String is one line about all of it.
+func (s score) String() string {
+	return fmt.Sprintf("%d events, %d listeners erased; %d kills (%d of them at work, %d inside the end of a transaction, %d with the disk), "+
+		"%d stops beyond the session timeout, %d full disks (left within %v), %d without memory, %d own ends, %.0f s",
+		s.events, s.erased, s.kills, s.atWork, s.inEnd, s.wipes, s.pauses, s.full, s.slowest.Round(time.Millisecond), s.starved, s.ended, s.seconds)
 }

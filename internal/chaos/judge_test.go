@@ -7,9 +7,12 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"earworm/consumers/stream"
 	"earworm/internal/service"
 	"earworm/internal/testkit/oracle"
+	"earworm/internal/testkit/ownership"
 	"earworm/model/factor"
 	"earworm/schemas"
 	"earworm/state"
@@ -28,7 +31,9 @@ type verdict struct {
 	songs          int // whose number of listens differs
 	letters        int // dead letters too few or too many, by code
 	lists          int // playlists missing, repeated or uncalled for
+	owners         int // committed records of a task by somebody who had lost it
 	playlists      int
+	taken          int // tasks taken over, 0 if unknown
 	notes          []string
 }
 
@@ -40,14 +45,22 @@ func (v *verdict) differences() int {
 // total counts everything that differs as wrong, beside the events that are lost or duplicated. It is the last line of a campaign.
 func (v *verdict) total() oracle.Result {
 	total := v.counts
-	total.Wrong += v.chains.Wrong + v.songs + v.letters + v.lists
+	total.Wrong += v.chains.Wrong + v.songs + v.letters + v.lists + v.owners
 	return total
+}
+
+// sum adds the totals of rounds up.
+func sum(rounds ...oracle.Result) (all oracle.Result) {
+	for _, r := range rounds {
+		all.Lost, all.Duplicated, all.Wrong, all.Of = all.Lost+r.Lost, all.Duplicated+r.Duplicated, all.Wrong+r.Wrong, all.Of+r.Of
+	}
+	return all
 }
 
 // String names every count.
 func (v *verdict) String() string {
-	return fmt.Sprintf("%v; %d listeners with another order; %d songs, %d dead letters, %d playlists differ",
-		v.counts, v.chains.Wrong, v.songs, v.letters, v.lists)
+	return fmt.Sprintf("%v; %d listeners with another order; %d songs, %d dead letters, %d playlists differ; %d records by former owners",
+		v.counts, v.chains.Wrong, v.songs, v.letters, v.lists, v.owners)
 }
 
 // require fails the test if anything differs.
@@ -65,7 +78,8 @@ func (v *verdict) require(t *testing.T) {
 func judge(t *testing.T, l *load) *verdict {
 	t.Helper()
 	v := &verdict{}
-	people := readListeners(t, l)
+	book := &ownership.Book{}
+	people := readListeners(t, l, book)
 	v.counts = oracle.Compare(l.fold, func(user string) (uint64, map[string]uint64) {
 		k := people[user]
 		if k == nil {
@@ -88,7 +102,12 @@ func judge(t *testing.T, l *load) *verdict {
 	}
 	v.note("%s", v.counts.FirstDifference)
 	v.note("%s", v.chains.FirstDifference)
-	v.judgeSongs(t, l)
+	v.judgeSongs(t, l, book)
+	if l.uncompacted {
+		strays, first := book.Strays()
+		v.owners, v.taken = strays, book.Changes()
+		v.note("%s", first)
+	}
 	v.judgeLetters(t, l)
 	v.judgeLists(t, l)
 	return v
@@ -100,18 +119,19 @@ func (v *verdict) note(format string, values ...any) {
 	}
 }
 
-func readAll(t *testing.T, l *load, topic string, fn func(*stream.Record) error) {
+func readAll(t *testing.T, l *load, topic string, fn func(*stream.Record) error, hooks ...kgo.Hook) {
 	t.Helper()
 	options, err := service.KafkaOptions(l.plant.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	options = append(options, kgo.WithHooks(hooks...))
 	if err := stream.ReadAll(l.plant.ctx, options, []string{topic}, fn); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func readListeners(t *testing.T, l *load) map[string]*known {
+func readListeners(t *testing.T, l *load, book *ownership.Book) map[string]*known {
 	t.Helper()
 	songs := map[uint64]string{}
 	for song := range l.world.Songs() {
@@ -143,11 +163,11 @@ func readListeners(t *testing.T, l *load) map[string]*known {
 			k.plays[songs[key.Song]] = uint64(entry.Plays)
 		}
 		return err
-	})
+	}, book)
 	return people
 }
 
-func (v *verdict) judgeSongs(t *testing.T, l *load) {
+func (v *verdict) judgeSongs(t *testing.T, l *load, book *ownership.Book) {
 	t.Helper()
 	have := map[string]uint64{}
 	readAll(t, l, service.Topics(l.plant.cfg).SongFactors, func(rec *stream.Record) error {
@@ -159,7 +179,7 @@ func (v *verdict) judgeSongs(t *testing.T, l *load) {
 			have[string(row.ID)] = row.Plays
 		}
 		return nil
-	})
+	}, book)
 	for song, want := range l.listens {
 		if have[song] != want {
 			v.songs++

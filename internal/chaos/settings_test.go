@@ -17,16 +17,19 @@ var (
 	killsFlag = flag.Int("kills", 0, "how many times a process is killed; 0 is what the test takes in CI")
 )
 
-// seeded prints the seed. It repeats the faults and the world, not the moments: those depend on the machine, too.
-func seeded(t *testing.T) (uint64, *rand.Rand) {
+// seeded returns the seed and prints it. It repeats the faults and the world, not the moments: those depend on the machine, too.
+func seeded(t *testing.T) uint64 {
 	t.Helper()
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d", seed)
-	return seed, rand.New(rand.NewPCG(seed, 1))
+	return seed
 }
+
+// random is where the faults of a seed come from.
+func random(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
 
 // progressEvery is how many faults lie between two lines about them.
 const progressEvery = 20
@@ -54,10 +57,10 @@ func settings(app string, brokers []string, commit time.Duration) config.Config 
 	return cfg
 }
 
-// world is a small one that lasts longer than the campaign.
-func world(seed uint64, kills int) listeners.Config {
+// world is a small one of so many weeks.
+func world(seed uint64, weeks int) listeners.Config {
 	w := listeners.SmallTest()
-	w.Seed, w.Weeks = seed, 26+kills/2
+	w.Seed, w.Weeks = seed, weeks
 	w.DuplicateShare, w.LateShare, w.BadShare = .03, .04, .003
 	return w
 }
