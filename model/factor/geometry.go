@@ -173,9 +173,7 @@ func (g *Geometry) absence(c float32) float32 {
 
 // shape sets dst to M·p and returns pᵀMp.
 func (g *Geometry) shape(dst, p []float32) float32 {
-	for i := range dst {
-		dst[i] = dot(g.curvature[i*g.dim:(i+1)*g.dim], p)
-	}
+	dots(p, g.curvature, dst)
 	return dot(dst, p)
 }
 

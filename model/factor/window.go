@@ -11,6 +11,7 @@ type window struct {
 	total   float32 // Σ weights
 
 	residual, next, applied []float32
+	products                []float32 // of the rows with a vector
 }
 
 // begin empties the window for a listener.
@@ -43,13 +44,15 @@ func (w *window) solve(g *Geometry, p []float32, steps int) {
 		return
 	}
 	w.residual, w.next, w.applied = resize(w.residual, d), resize(w.next, d), resize(w.applied, d)
+	w.products = resize(w.products, len(w.weights))
 	w.apply(g, p)
 	for i, x := range w.applied {
 		w.residual[i] = -x
 	}
 	for k, weight := range w.weights {
-		axpy(weight*w.targets[k], w.rows[k*d:(k+1)*d], w.residual)
+		w.products[k] = weight * w.targets[k]
 	}
+	addRows(w.products, w.rows, w.residual)
 	copy(w.next, w.residual)
 	norm := dot(w.residual, w.residual)
 	small := 1e-8 * max(norm, 1e-12)
@@ -76,13 +79,14 @@ func (w *window) solve(g *Geometry, p []float32, steps int) {
 
 // apply sets w.applied to the matrix times v.
 func (w *window) apply(g *Geometry, v []float32) {
-	d := len(v)
 	absence, ridge := g.absence(w.total), g.ridge(w.total)
-	for i := range w.applied {
-		w.applied[i] = absence*dot(g.gram32[i*d:(i+1)*d], v) + ridge*v[i]
+	dots(v, g.gram32, w.applied)
+	for i, x := range v {
+		w.applied[i] = absence*w.applied[i] + ridge*x
 	}
+	dots(v, w.rows, w.products)
 	for k, weight := range w.weights {
-		row := w.rows[k*d : (k+1)*d]
-		axpy(weight*dot(row, v), row, w.applied)
+		w.products[k] *= weight
 	}
+	addRows(w.products, w.rows, w.applied)
 }
