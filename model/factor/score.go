@@ -64,7 +64,18 @@ func sumFeatures(chunks []*chunk, dst *Scores) {
 }
 
 // Effective sets dst to the effective vector of a song; that of any other row is the row itself.
-func (t *Table) Effective(song Index, dst []float32) { t.effective(song, dst, nil) }
+func (t *Table) Effective(song Index, dst []float32) {
+	c, at := t.at(song)
+	c.lock(at).RLock()
+	copy(dst, c.vector(at, t.params.Dim))
+	f := c.rows[at].features
+	c.lock(at).RUnlock()
+	t.addRow(f.artist, 1, dst)
+	t.addRow(f.language, 1, dst)
+	for _, g := range f.genres {
+		t.addRow(g, f.genreShare, dst)
+	}
+}
 
 // Vector sets dst to the vector of a row of any kind and returns its evidence.
 func (t *Table) Vector(i Index, dst []float32) float32 {

@@ -78,7 +78,7 @@ type Table struct {
 	index  map[Key]Index
 	rows   int // allocated, None included
 	songs  []Index
-	active []Index // songs that somebody has listened to
+	active int // songs that somebody has listened to
 
 	version atomic.Uint64 // grows with each Load and Describe
 }
@@ -201,7 +201,7 @@ func (t *Table) Songs() int {
 func (t *Table) Active() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return len(t.active)
+	return t.active
 }
 
 // Version grows with each Load and Describe: a reader that caches something of the table compares it.
@@ -338,7 +338,7 @@ func (t *Table) Glance(song Index) (artist Key, trend TrendInfo) {
 	return c.rows[at].features.artistKey, trend
 }
 
-// activate enters a song into the list of songs that are listened to.
+// activate counts a song among those that are listened to.
 func (t *Table) activate(song Index) {
 	c, at := t.at(song)
 	c.lock(at).Lock()
@@ -349,13 +349,6 @@ func (t *Table) activate(song Index) {
 		return
 	}
 	t.mu.Lock()
-	t.active = append(t.active, song)
+	t.active++
 	t.mu.Unlock()
-}
-
-// activeList returns the songs that are listened to. The caller must not change it.
-func (t *Table) activeList() []Index {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return slices.Clip(t.active)
 }
