@@ -5,6 +5,7 @@ import "slices"
 // window is the least squares of one listener over what they heard last.
 type window struct {
 	l       *Learner
+	user    []float32
 	rows    []float32 // effective vectors
 	weights []float32
 	targets []float32
@@ -17,7 +18,7 @@ type window struct {
 // begin empties the window for a listener.
 func (w *window) begin(l *Learner, user []float32) {
 	bound(user, l.params.NormMax)
-	w.l, w.total = l, 0
+	w.l, w.user, w.total = l, user, 0
 	w.rows, w.weights, w.targets = w.rows[:0], w.weights[:0], w.targets[:0]
 }
 
@@ -26,9 +27,10 @@ func (w *window) add(i Index, weight, target float32) {
 	if i == None || weight == 0 {
 		return
 	}
+	n := w.l.slotOf(i)
 	d, at := w.l.params.Dim, len(w.rows)
 	w.rows = slices.Grow(w.rows, d)[:at+d]
-	w.l.table.Effective(i, w.rows[at:])
+	w.l.look(&w.l.slots[n], w.user, w.rows[at:])
 	w.weights, w.targets = append(w.weights, weight), append(w.targets, target)
 	w.total += weight
 }
