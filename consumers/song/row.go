@@ -29,8 +29,9 @@ type row struct {
 	watch           []*watch // by region; the zero region is the world
 	near            cooccur.Row
 	blend           rank.Blend // of the row of kind KindBlend
-	dirty           bool
-	paired          bool // near changed in this transaction
+	dirty           bool       // takes part in this transaction: something of the following changed
+	changed         bool       // what its own record holds
+	paired          bool       // near
 }
 
 // acksMax bounds the acknowledgements of a row: the listener partitions that changed it last.
@@ -60,8 +61,14 @@ func (t *Task) row(kind factor.Kind, id []byte) *row {
 	return r
 }
 
-// touch enters a row into the transaction.
+// touch enters a row into the transaction, to be written.
 func (t *Task) touch(r *row) {
+	r.changed = true
+	t.enter(r)
+}
+
+// enter is touch for a row whose own record stays as it is.
+func (t *Task) enter(r *row) {
 	if !r.dirty {
 		r.dirty = true
 		t.dirty = append(t.dirty, r)
