@@ -109,10 +109,11 @@ func (m *measurement) sum(prior float32) {
 			vectors = append(vectors, c.vector(at, d)...)
 			q := vectors[len(vectors)-d:]
 			m.songsOf[i]++
-			m.add(r.features.artist, 1, q)
-			m.add(r.features.language, 1, q)
-			for _, g := range r.features.genres {
-				m.add(g, r.features.genreShare, q)
+			f := &c.features[at]
+			m.add(f.artist, 1, q)
+			m.add(f.language, 1, q)
+			for _, g := range f.genres {
+				m.add(g, f.genreShare, q)
 			}
 			weighed = append(weighed, q...)
 			scale(c.evidence[at]+prior, weighed[len(weighed)-d:])

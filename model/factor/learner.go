@@ -363,7 +363,7 @@ func (l *Learner) copyRow(i Index) (int32, features) {
 	c, at := l.table.at(i)
 	c.lock(at).RLock()
 	l.bases = append(l.bases, c.vector(at, l.params.Dim)...)
-	evidence, f := c.evidence[at], c.rows[at].features
+	evidence, f := c.evidence[at], c.features[at]
 	c.lock(at).RUnlock()
 	l.slots = append(l.slots, slot{row: i, evidence: evidence, baseEvidence: evidence, parts: [maxParts]int32{n}, count: 1, whole: 1})
 	l.where.put(i, n)

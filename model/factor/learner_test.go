@@ -55,7 +55,7 @@ func (w *twin) row(i Index) []float64 {
 // parts lists the rows of which a song is made, and the share of each in its vector.
 func (w *twin) parts(song Index) (rows []Index, shares []float64) {
 	c, at := w.table.at(song)
-	f := c.rows[at].features
+	f := c.features[at]
 	add := func(i Index, share float64) {
 		if i != None {
 			rows, shares = append(rows, i), append(shares, share)

@@ -45,19 +45,19 @@ type row struct {
 	kind      Kind
 	active    bool
 	ordinal   uint32 // position among songs
-	features  features
 	recording uint64
 	pending   *change
 	meta      *Meta  // replaced as a whole, never changed
 	stats     *Stats // replaced as a whole, never changed
 }
 
-// chunk holds chunkRows rows. Each lock guards the vectors, evidence and rows of one block.
+// chunk holds chunkRows rows. Each lock guards the vectors, evidence, features and rows of one block.
 type chunk struct {
 	locks   [chunkRows / blockRows]sync.RWMutex
 	vectors []float32
 	// evidence is how much the rows have been heard: the weight of what they were trained on.
 	evidence [chunkRows]float32
+	features [chunkRows]features // not in rows: a scan of all songs needs nothing else of them
 	rows     [chunkRows]row
 }
 
@@ -242,7 +242,7 @@ func (t *Table) Describe(song Index, m Meta) {
 
 	c, at := t.at(song)
 	c.lock(at).Lock()
-	c.rows[at].meta, c.rows[at].features, c.rows[at].recording = &m, f, recording
+	c.rows[at].meta, c.features[at], c.rows[at].recording = &m, f, recording
 	c.lock(at).Unlock()
 	t.version.Add(1)
 }
@@ -312,7 +312,7 @@ func (t *Table) Artist(song Index) Index {
 	c, at := t.at(song)
 	c.lock(at).RLock()
 	defer c.lock(at).RUnlock()
-	return c.rows[at].features.artist
+	return c.features[at].artist
 }
 
 // MaxGenres is how many genres of a song are rows of its own.
@@ -323,7 +323,7 @@ func (t *Table) Features(song Index) (artist Index, genres [MaxGenres]Index) {
 	c, at := t.at(song)
 	c.lock(at).RLock()
 	defer c.lock(at).RUnlock()
-	return c.rows[at].features.artist, c.rows[at].features.genres
+	return c.features[at].artist, c.features[at].genres
 }
 
 // Glance returns what each listen asks of its song, in one look: the key of its artist, 0 if unknown, and where it is trending. The caller
@@ -335,7 +335,7 @@ func (t *Table) Glance(song Index) (artist Key, trend TrendInfo) {
 	if s := c.rows[at].stats; s != nil {
 		trend = s.Trend
 	}
-	return c.rows[at].features.artistKey, trend
+	return c.features[at].artistKey, trend
 }
 
 // activate counts a song among those that are listened to.
