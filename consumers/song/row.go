@@ -138,8 +138,9 @@ func (t *Task) loadRow(kind factor.Kind, id, value []byte) error {
 // write puts a row into the transaction: for the changelog and for every reader at once.
 func (t *Task) write(r *row, out *stream.Output) {
 	w := &t.wire
+	t.id = append(t.id[:0], r.id...)
 	*w = schemas.FactorRow{
-		Kind: byte(r.kind), ID: []byte(r.id), Vector: r.factors.Vector, Evidence: r.factors.Evidence,
+		Kind: byte(r.kind), ID: t.id, Vector: r.factors.Vector, Evidence: r.factors.Evidence,
 		FirstAt: r.firstAt, LastAt: r.lastAt, Plays: r.plays, Updates: r.updates, Acks: r.acks,
 		Popularity: schemas.Popularity{
 			At: r.popularity.Day.At, Value1d: r.popularity.Day.Value,
@@ -163,7 +164,7 @@ func (t *Task) write(r *row, out *stream.Output) {
 	t.key = state.AppendFactorKey(t.key[:0], byte(r.kind), w.ID)
 	t.value = w.AppendBinary(t.value[:0])
 	out.Put(t.key, t.value)
-	w.Vector, w.Acks, w.State = nil, nil, nil // they belong to the row: the next decode must not write into them
+	w.ID, w.Vector, w.Acks, w.State = nil, nil, nil, nil // they belong to others: the next decode must not write into them
 }
 
 // inOrder sorts rows so that the same transaction writes the same records.

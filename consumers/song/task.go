@@ -34,6 +34,7 @@ type Task struct {
 	wire       schemas.FactorRow
 	neighbours schemas.Neighbours
 	key        []byte
+	id         []byte
 	value      []byte
 	opaque     []byte
 }
