@@ -143,7 +143,7 @@ func (m *measurement) blocks(fn func(c *chunk, at int, i Index)) {
 		c, at := chunks[first/chunkRows], first%chunkRows
 		c.lock(at).RLock()
 		for n := range min(blockRows, m.rows-first) {
-			fn(c, at+n, Index(first+n)) //nolint:gosec // see intern
+			fn(c, at+n, Index(first+n))
 		}
 		c.lock(at).RUnlock()
 	}
