@@ -22,6 +22,13 @@ const (
 	familyNear   = 'n'
 )
 
+// Keys of another family. Whoever goes through rows of all families asks each key which it is: the answer must not be made anew each time.
+var (
+	errNotUser   = fmt.Errorf("%w: not a listener's", ErrKey)
+	errNotFactor = fmt.Errorf("%w: not a factor row's", ErrKey)
+	errNotNear   = fmt.Errorf("%w: not the neighbours of a song", ErrKey)
+)
+
 // UserRow says which row of a listener a key names.
 type UserRow byte
 
@@ -104,7 +111,7 @@ func AppendFactorKey(dst []byte, kind byte, id []byte) []byte {
 // ParseUserKey takes apart a key of a listener's row.
 func ParseUserKey(key []byte) (UserKey, error) {
 	if len(key) == 0 || key[0] != familyUser {
-		return UserKey{}, fmt.Errorf("%w: not a listener's", ErrKey)
+		return UserKey{}, errNotUser
 	}
 	user, rest, err := cutID(key[1:])
 	if err != nil {
@@ -143,7 +150,7 @@ func ParseZoneKey(key []byte) (zone, user []byte, err error) {
 // ParseFactorKey takes apart the key of a factor row. The id aliases the key.
 func ParseFactorKey(key []byte) (kind byte, id []byte, err error) {
 	if len(key) < 2 || key[0] != familyFactor {
-		return 0, nil, fmt.Errorf("%w: not a factor row's", ErrKey)
+		return 0, nil, errNotFactor
 	}
 	id, rest, err := cutID(key[2:])
 	if err == nil && len(rest) > 0 {
@@ -160,7 +167,7 @@ func AppendNeighboursKey(dst []byte, song []byte) []byte {
 // ParseNeighboursKey takes apart such a key. The song aliases the key.
 func ParseNeighboursKey(key []byte) (song []byte, err error) {
 	if len(key) < 1 || key[0] != familyNear {
-		return nil, fmt.Errorf("%w: not the neighbours of a song", ErrKey)
+		return nil, errNotNear
 	}
 	song, rest, err := cutID(key[1:])
 	if err == nil && len(rest) > 0 {

@@ -2,7 +2,10 @@ package listener
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -36,35 +39,48 @@ const (
 
 // studyListener learns from what a listener did with their frozen candidates, and freezes new ones.
 func (t *Task) studyListener(p *person, week calendar.Week, now int64) error {
+	wanted, err := t.review(p, week, now)
+	if err != nil || !wanted {
+		return err
+	}
+	t.freeze(p, now)
+	if p.frozen != nil {
+		t.mark(p)
+	}
+	return nil
+}
+
+// review learns from what a listener did with their frozen candidates, if the week is over, and says whether new ones are wanted.
+func (t *Task) review(p *person, week calendar.Week, now int64) (wanted bool, err error) {
 	if t.cfg.StudySample == 0 {
-		return nil
+		return false, nil
 	}
 	frozen, err := t.frozenOf(p)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if frozen != nil {
 		if now < frozen.At+(studyWindow-studyEarly).Milliseconds() {
-			return nil // the week is not over yet
+			return false, nil // the week is not over yet
 		}
 		t.judge(p, frozen)
 		p.frozen, p.thawed = nil, true
 		t.mark(p)
 	}
-	wanted, err := t.sampled(p, week, now)
-	if err != nil || !wanted {
-		return err
-	}
+	return t.sampled(p, week, now)
+}
+
+// freeze keeps the candidates of a listener, if there are any. It may be called for several listeners at once, while nothing else happens
+// to the task.
+func (t *Task) freeze(p *person, now int64) {
 	f := t.ranker.Freeze(t.profileOf(p, now), now)
 	if len(f.Songs) == 0 {
-		return nil
+		return
 	}
 	p.frozen = &state.Frozen{At: now, Features: rank.Features, Songs: make([]uint64, len(f.Songs)), Rows: f.Rows}
 	for i, song := range f.Songs {
 		p.frozen.Songs[i] = uint64(song)
 	}
-	t.mark(p)
-	return nil
 }
 
 // frozenOf returns the candidates that wait, nil if there are none.
@@ -144,12 +160,38 @@ func (t *Task) sampled(p *person, week calendar.Week, now int64) (bool, error) {
 	return draw < float64(t.cfg.StudySample)/float64(t.study.population), nil
 }
 
-// Study learns from a listener and freezes their candidates as the delivery of a week's playlist does, without a playlist: a replay has
-// no need of the others'.
-func (t *Task) Study(pseudonym []byte, week calendar.Week, now int64) error {
-	p, err := t.person(pseudonym)
-	if err != nil {
-		return err
+// Study learns from listeners and freezes their candidates as the delivery of a week's playlist does, without a playlist: a replay has
+// no need of the others'. It learns from one after the other, then it ranks for all of them at once: candidates do not depend on what the
+// sources are worth.
+func (t *Task) Study(pseudonyms [][]byte, week calendar.Week, now int64) error {
+	var wanted []*person
+	for _, pseudonym := range pseudonyms {
+		p, err := t.person(pseudonym)
+		if err != nil {
+			return err
+		}
+		more, err := t.review(p, week, now)
+		if err != nil {
+			return err
+		}
+		if more {
+			wanted = append(wanted, p)
+		}
 	}
-	return t.studyListener(p, week, now)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(wanted)) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(wanted)); i = next.Add(1) - 1 {
+				t.freeze(wanted[i], now)
+			}
+		})
+	}
+	workers.Wait()
+	for _, p := range wanted {
+		if p.frozen != nil {
+			t.mark(p)
+		}
+	}
+	return nil
 }

@@ -55,6 +55,16 @@ func TestPairsAddUpAndSurviveARestart(t *testing.T) {
 	if wrote := r.store.Applied - applied; wrote != 1 {
 		t.Errorf("%d rows were written for a change of factors, want 1", wrote)
 	}
+	// Nor do pairs alone write the factors again; they wait for no acknowledgement.
+	factors := string(r.store.Rows()[string(state.AppendFactorKey(nil, byte(factor.KindSong), []byte("a")))])
+	applied = r.store.Applied
+	r.apply(paired("a", schemas.Pair{Song: 7, Weight: 4}))
+	if wrote := r.store.Applied - applied; wrote != 1 || r.neighbours("a").Pairs[0].Weight != before.Pairs[0].Weight+4 {
+		t.Errorf("%d rows were written for a pair, want 1; the neighbours are %+v", wrote, r.neighbours("a"))
+	}
+	if string(r.store.Rows()[string(state.AppendFactorKey(nil, byte(factor.KindSong), []byte("a")))]) != factors {
+		t.Error("a pair changed the record of the factors")
+	}
 }
 
 // TestWhatIsWithdrawnIsTakenBack: pairs and first listens, also those of the same transaction, and not those of others.

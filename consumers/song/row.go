@@ -29,8 +29,9 @@ type row struct {
 	watch           []*watch // by region; the zero region is the world
 	near            cooccur.Row
 	blend           rank.Blend // of the row of kind KindBlend
-	dirty           bool
-	paired          bool // near changed in this transaction
+	dirty           bool       // takes part in this transaction: something of the following changed
+	changed         bool       // what its own record holds
+	paired          bool       // near
 }
 
 // acksMax bounds the acknowledgements of a row: the listener partitions that changed it last.
@@ -60,8 +61,14 @@ func (t *Task) row(kind factor.Kind, id []byte) *row {
 	return r
 }
 
-// touch enters a row into the transaction.
+// touch enters a row into the transaction, to be written.
 func (t *Task) touch(r *row) {
+	r.changed = true
+	t.enter(r)
+}
+
+// enter is touch for a row whose own record stays as it is.
+func (t *Task) enter(r *row) {
 	if !r.dirty {
 		r.dirty = true
 		t.dirty = append(t.dirty, r)
@@ -131,8 +138,9 @@ func (t *Task) loadRow(kind factor.Kind, id, value []byte) error {
 // write puts a row into the transaction: for the changelog and for every reader at once.
 func (t *Task) write(r *row, out *stream.Output) {
 	w := &t.wire
+	t.id = append(t.id[:0], r.id...)
 	*w = schemas.FactorRow{
-		Kind: byte(r.kind), ID: []byte(r.id), Vector: r.factors.Vector, Evidence: r.factors.Evidence,
+		Kind: byte(r.kind), ID: t.id, Vector: r.factors.Vector, Evidence: r.factors.Evidence,
 		FirstAt: r.firstAt, LastAt: r.lastAt, Plays: r.plays, Updates: r.updates, Acks: r.acks,
 		Popularity: schemas.Popularity{
 			At: r.popularity.Day.At, Value1d: r.popularity.Day.Value,
@@ -156,7 +164,7 @@ func (t *Task) write(r *row, out *stream.Output) {
 	t.key = state.AppendFactorKey(t.key[:0], byte(r.kind), w.ID)
 	t.value = w.AppendBinary(t.value[:0])
 	out.Put(t.key, t.value)
-	w.Vector, w.Acks, w.State = nil, nil, nil // they belong to the row: the next decode must not write into them
+	w.ID, w.Vector, w.Acks, w.State = nil, nil, nil, nil // they belong to others: the next decode must not write into them
 }
 
 // inOrder sorts rows so that the same transaction writes the same records.

@@ -34,6 +34,7 @@ type Task struct {
 	wire       schemas.FactorRow
 	neighbours schemas.Neighbours
 	key        []byte
+	id         []byte
 	value      []byte
 	opaque     []byte
 }
@@ -98,6 +99,11 @@ func check(u *schemas.SongUpdate) error {
 func (t *Task) apply(u *schemas.SongUpdate) {
 	kind := factor.Kind(u.Kind)
 	r := t.row(kind, u.ID)
+	if r.updates > 0 && onlyPairs(u) {
+		t.enter(r)
+		t.pair(r, u)
+		return
+	}
 	t.touch(r)
 	r.updates++
 	if kind == factor.KindBlend {
@@ -127,6 +133,12 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 	}
 }
 
+// onlyPairs says whether all that came of a song is whom its listeners came to besides: that goes into the record of its neighbours, and
+// nobody waits for an acknowledgement, which is for changes of factors. Most songs of a transaction are such.
+func onlyPairs(u *schemas.SongUpdate) bool {
+	return len(u.Pairs) > 0 && len(u.Vector) == 0 && u.Evidence == 0 && len(u.Listens) == 0 && !u.Withdraws && factor.Kind(u.Kind) == factor.KindSong
+}
+
 // Flush brings the trends to where all listens partitions have come, then writes every row that changed once.
 func (t *Task) Flush(out *stream.Output) error {
 	if err := t.judge(out); err != nil {
@@ -135,7 +147,9 @@ func (t *Task) Flush(out *stream.Output) error {
 	t.forgetListens()
 	inOrder(t.dirty)
 	for _, r := range t.dirty {
-		t.write(r, out)
+		if r.changed {
+			t.write(r, out)
+		}
 		if r.paired {
 			t.writeNeighbours(r, out)
 		}
@@ -168,7 +182,7 @@ func (t *Task) listen(r *row, from int32, b *schemas.ListenBucket) {
 // Committed keeps what was written.
 func (t *Task) Committed() {
 	for _, r := range t.dirty {
-		r.dirty, r.paired = false, false
+		r.dirty, r.changed, r.paired = false, false, false
 	}
 	t.dirty = t.dirty[:0]
 }

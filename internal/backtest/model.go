@@ -3,6 +3,7 @@ package backtest
 import (
 	"time"
 
+	"earworm/internal/costs"
 	"earworm/schemas"
 )
 
@@ -36,6 +37,13 @@ type Model interface {
 	// Rank appends to dst up to ListLength items that the listener has never consumed, best first. It may be called concurrently,
 	// for different listeners, between Freeze and the next Learn, and must give the same list in any order of calls.
 	Rank(listener int32, dst []int32) []int32
+}
+
+// Accounted is a Model that says of which parts its learning consists.
+type Accounted interface {
+	Model
+	// Parts are what its processor time is told by.
+	Parts() []costs.Part
 }
 
 // Production makes the production model, which stands above this package.

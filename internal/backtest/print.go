@@ -2,8 +2,11 @@ package backtest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -36,6 +39,9 @@ func Print(w io.Writer, r *Report) error {
 	if err := whole.Flush(); err != nil {
 		return err
 	}
+	for _, name := range r.Order {
+		printParts(&text, name, r.Models[name].ByPart)
+	}
 	text.WriteString("\nrecall@30 by age of the song at the freeze, by different items the listener knew, and by how mainstream they were\n")
 	parts := tabwriter.NewWriter(&text, 0, 8, 2, ' ', tabwriter.AlignRight)
 	row(parts, append([]string{"model", "< 7 d", "< 28 d", "older", "not out", "0–3", "4–20", "more"}, mainstreamNames...)...)
@@ -61,6 +67,18 @@ func Print(w io.Writer, r *Report) error {
 	}
 	_, err := w.Write(text.Bytes())
 	return err
+}
+
+// printParts says on what a model spends the time of learning a week, the most first.
+func printParts(text *bytes.Buffer, model string, parts map[string]float64) {
+	if len(parts) == 0 {
+		return
+	}
+	names := slices.SortedFunc(maps.Keys(parts), func(a, b string) int { return cmp.Or(cmp.Compare(parts[b], parts[a]), cmp.Compare(a, b)) })
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %.3f", name, parts[name])
+	}
+	fmt.Fprintf(text, "\n%s, CPU s/week: %s\n", model, strings.Join(names, ", "))
 }
 
 func share(v float64) string { return fmt.Sprintf("%.4f", v) }

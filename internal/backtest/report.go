@@ -63,6 +63,8 @@ type ModelReport struct {
 	ByMainstream map[string]SegmentReport `json:"by_mainstream"`
 	// SecondsPerWeek is the processor time of learning one of the measured weeks, fitting included: what the next week would cost.
 	SecondsPerWeek float64 `json:"seconds_per_week"`
+	// ByPart is SecondsPerWeek by what it was spent on, for models that say of which parts they are made; null for others.
+	ByPart map[string]float64 `json:"seconds_per_week_by_part"`
 	// LearnSeconds, FitSeconds and RankSeconds are the processor time of all of Learn, of Freeze and of Rank; RankMillis is that
 	// of one list.
 	LearnSeconds float64 `json:"learn_seconds"`

@@ -102,6 +102,8 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	next, learnt, lists := 0, 0, 0
 	live, _ := m.(Live)
 	daily := prequential{days: h.days}
+	account := newAccount(m)
+	defer account.stop() //nolint:errcheck // of a run that failed nobody wants to know what it cost
 	if live != nil {
 		h.total += daily.lists()
 	}
@@ -110,6 +112,7 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 		learn += clock.lap()
 		if next == 0 {
 			warming = learn
+			account.start()
 		}
 		if err := m.Freeze(w.at); err != nil {
 			return fmt.Errorf("freezing at %s: %w", w.at.Format(time.DateOnly), err)
@@ -150,6 +153,10 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	}
 	learn += clock.lap()
 	h.progress(int64(learnt % progressEvery))
+	by, err := account.stop()
+	if err != nil {
+		return nil, err
+	}
 	r := summarise(h.weeks, results)
 	if daily.hits.n > 0 {
 		v := daily.hits.value()
@@ -159,6 +166,7 @@ func (h *harness) measure(ctx context.Context, m Model) (*ModelReport, error) {
 	r.RankMillis = ranked * 1000 / float64(max(lists, 1))
 	_, last := h.d.Span()
 	r.SecondsPerWeek = (learn-warming)/(last.Sub(h.weeks[0].at).Hours()/(7*24)) + fit/float64(len(h.weeks))
+	r.ByPart = shares(by, r.SecondsPerWeek)
 	return r, nil
 }
 

@@ -136,12 +136,16 @@ func (m *Model) study(monday int64) error {
 	if m.emitted != nil {
 		return m.emit(week, monday)
 	}
+	audience := map[*shard][][]byte{}
 	for i, known := range m.known {
-		if !known {
-			continue
+		if known {
+			user := []byte(m.data.Listeners[i])
+			s := m.cluster.shardOf(user)
+			audience[s] = append(audience[s], user)
 		}
-		user := []byte(m.data.Listeners[i])
-		if err := m.cluster.shardOf(user).task.Study(user, week, monday); err != nil {
+	}
+	for _, s := range m.cluster.shards {
+		if err := s.task.Study(audience[s], week, monday); err != nil {
 			return fmt.Errorf("studying: %w", err)
 		}
 	}
@@ -189,10 +193,10 @@ func (m *Model) Freeze(at time.Time) error {
 }
 
 // Refresh says for when Rank ranks. It settles nothing: between two events a process has the rows of earlier transactions, too, and a
-// measure must not change what is learnt.
+// measure must not change what is learnt. But nobody works while others are measured, because their time would be taken for that of ranking.
 func (m *Model) Refresh(at time.Time) error {
 	m.frozen = at.UnixMilli()
-	return nil
+	return m.cluster.Rest()
 }
 
 // Rank ranks as the emitter does, without the rules of a playlist; or it returns the playlist of the week.

@@ -19,6 +19,7 @@ import (
 	"earworm/model/factor"
 	"earworm/model/rank"
 	"earworm/schemas"
+	"earworm/state"
 )
 
 // Topics inside the cluster.
@@ -46,6 +47,10 @@ type Config struct {
 }
 
 // Cluster is a number of instances. It must not be used concurrently.
+//
+// It works in steps, as a bulk synchronous computation does (Valiant, CACM 1990): within a batch every instance and every song task works by
+// itself, on a goroutine of its own, on what it was given when the batch began; between two batches everybody waits, and what they have to
+// tell each other is handed over in the order of their numbers. So the result does not depend on who was faster.
 type Cluster struct {
 	cfg    Config
 	shards []*shard
@@ -54,10 +59,10 @@ type Cluster struct {
 	lists  []stream.Message
 
 	events  int
-	began   int64             // event time of the first event of the batch
-	at      int64             // of the newest event
-	backlog [][]stream.Change // song rows by batch, oldest first, that the shards do not have yet
-	value   []byte
+	began   int64          // event time of the first event of the batch
+	at      int64          // of the newest event
+	backlog []published    // by batch, oldest first, what the shards do not have yet
+	singing errgroup.Group // the song tasks, at work on the batch before
 }
 
 // shard is one instance.
@@ -65,10 +70,46 @@ type shard struct {
 	table  *factor.Table
 	near   *cooccur.Table
 	ranker *rank.Ranker
-	loader *table.Loader
+	load   [2]*table.Loader // one of factor rows, one of neighbours: neither looks at what the other changes
 	task   *listener.Task
 	run    *stream.Detached
 	offset map[string]int64
+	queue  []step // of the batch, in order
+	room   []byte // holds the records of the queue
+}
+
+// step is what happens next to an instance: it reads a listen, or it is told about a song.
+type step struct {
+	user, event []byte
+	song        string // where there is no event
+	meta        *factor.Meta
+}
+
+// keep returns a copy that lasts as long as the queue.
+func (s *shard) keep(b []byte) []byte {
+	from := len(s.room)
+	s.room = append(s.room, b...) // where it grows, what was kept stays in the memory of before
+	return s.room[from:len(s.room):len(s.room)]
+}
+
+// work takes all steps of the queue.
+func (s *shard) work() error {
+	for i := range s.queue {
+		next := &s.queue[i]
+		if next.meta != nil {
+			s.table.Describe(s.table.Song(next.song), *next.meta)
+			continue
+		}
+		if _, err := s.run.Process(&stream.Record{
+			Topic: listens, Partition: 0, Offset: s.offset[listens], Key: next.user, Value: next.event,
+		}); err != nil {
+			return err
+		}
+		s.offset[listens]++
+	}
+	clear(s.queue)
+	s.queue, s.room = s.queue[:0], s.room[:0]
+	return nil
 }
 
 // songShard is one partition of the song role.
@@ -76,8 +117,22 @@ type songShard struct {
 	run     *stream.Detached
 	offset  int64
 	updates []stream.Message // of the batch before
-	rows    []stream.Change  // published since the last barrier
+	rows    published        // since the last barrier
 	room    []byte           // holds rows
+}
+
+// published are rows that readers want.
+type published struct{ factors, neighbours []stream.Change }
+
+// add takes in a row, which is copied. What is of no use to readers is left out.
+func (s *songShard) add(c stream.Change) {
+	to := &s.rows.factors
+	if _, err := state.ParseNeighboursKey(c.Key); err == nil {
+		to = &s.rows.neighbours
+	} else if _, _, err := state.ParseFactorKey(c.Key); err != nil {
+		return
+	}
+	*to = append(*to, stream.Change{Key: s.keep(c.Key), Value: s.keep(c.Value)})
 }
 
 // roomBytes is how much is allocated for rows at a time.
@@ -136,7 +191,9 @@ func (c *Cluster) addShard(n int32, m *listener.Metrics) error {
 	s := &shard{table: factor.NewTable(c.cfg.Listener.Learn), offset: map[string]int64{}}
 	s.near = cooccur.NewTable(c.cfg.Song.Near, s.table)
 	s.ranker = rank.New(s.table, s.near, c.cfg.Listener.Rank)
-	s.loader = table.NewLoader(table.Tables{Factors: s.table, Neighbours: s.near, Ranker: s.ranker})
+	for i := range s.load {
+		s.load[i] = table.NewLoader(table.Tables{Factors: s.table, Neighbours: s.near, Ranker: s.ranker})
+	}
 	rows := newStore()
 	deps := listener.Deps{Table: s.table, Near: s.near, Ranker: s.ranker, Revealer: &pseudonym.Mapper{}, Metrics: m}
 	var err error
@@ -153,9 +210,7 @@ func (c *Cluster) addShard(n int32, m *listener.Metrics) error {
 func (c *Cluster) addSongShard(n int32, m *song.Metrics) error {
 	s := &songShard{}
 	rows := newStore()
-	rows.changed = func(change stream.Change) {
-		s.rows = append(s.rows, stream.Change{Key: s.keep(change.Key), Value: s.keep(change.Value)})
-	}
+	rows.changed = s.add
 	task, err := song.New(c.cfg.Song, m, rows)
 	if err != nil {
 		return err
@@ -170,7 +225,7 @@ func (c *Cluster) addSongShard(n int32, m *song.Metrics) error {
 // Describe tells all shards about a song.
 func (c *Cluster) Describe(id string, m factor.Meta) {
 	for _, s := range c.shards {
-		s.table.Describe(s.table.Song(id), m)
+		s.queue = append(s.queue, step{song: id, meta: &m})
 	}
 }
 
@@ -178,7 +233,8 @@ func (c *Cluster) shardOf(user []byte) *shard {
 	return c.shards[xxhash.Sum64(user)%uint64(len(c.shards))]
 }
 
-// Event hands an event to its listener's task. Events come in order of time.
+// Event hands an event to its listener's task, which reads it at the end of the batch, or when somebody wants to see the outcome. Events
+// come in order of time.
 func (c *Cluster) Event(e *schemas.Event) error {
 	if c.events == 0 {
 		c.began = e.At
@@ -187,14 +243,12 @@ func (c *Cluster) Event(e *schemas.Event) error {
 	s := c.shardOf(e.User)
 	user := e.User
 	e.User = nil
-	c.value = e.AppendBinary(c.value[:0])
+	from := len(s.room)
+	s.room = e.AppendBinary(s.room)
 	e.User = user
-	if _, err := s.run.Process(&stream.Record{
-		Topic: listens, Partition: 0, Offset: s.offset[listens], Key: user, Value: c.value,
-	}); err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	s.offset[listens]++
+	next := step{event: s.room[from:len(s.room):len(s.room)]}
+	next.user = s.keep(user)
+	s.queue = append(s.queue, next)
 	c.events++
 	if c.events >= c.cfg.Batch || e.At-c.began >= c.cfg.Span {
 		return c.Commit()
@@ -202,33 +256,60 @@ func (c *Cluster) Event(e *schemas.Event) error {
 	return nil
 }
 
+// Rest brings every task to the end of what it has been given, without ending the batch: then nobody works in the background.
+func (c *Cluster) Rest() error {
+	if err := errors.Join(c.each((*shard).work), c.singing.Wait()); err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	c.singing = errgroup.Group{}
+	return nil
+}
+
+// each does something with all shards at once.
+func (c *Cluster) each(do func(*shard) error) error {
+	if len(c.shards) == 1 {
+		return do(c.shards[0])
+	}
+	var group errgroup.Group
+	for _, s := range c.shards {
+		group.Go(func() error { return do(s) })
+	}
+	return group.Wait()
+}
+
 // Commit ends the batch.
 func (c *Cluster) Commit() error {
 	c.events = 0
-	var group errgroup.Group
-	produced := time.UnixMilli(c.at)
-	for _, s := range c.songs {
-		group.Go(func() error { return s.apply(produced) })
-	}
-	for _, s := range c.shards { // one after the other: they are as many as one likes, and the songs are at work
-		if err := s.run.Commit(); err != nil {
-			return errors.Join(fmt.Errorf("replay: %w", err), group.Wait())
+	err := c.each(func(s *shard) error {
+		if err := s.work(); err != nil {
+			return err
 		}
-	}
-	if err := group.Wait(); err != nil {
+		return s.run.Commit()
+	})
+	if err := errors.Join(err, c.singing.Wait()); err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
 	if err := c.publish(); err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
-	return c.route()
+	c.route()
+	c.sing()
+	return nil
+}
+
+// sing begins the transactions of the song tasks on what the batch has brought. Their rows are published with the next one.
+func (c *Cluster) sing() {
+	produced := time.UnixMilli(c.at)
+	c.singing = errgroup.Group{}
+	for _, s := range c.songs {
+		if len(s.updates) > 0 {
+			c.singing.Go(func() error { return s.apply(produced) })
+		}
+	}
 }
 
 // apply is one transaction of the song task, whose records were produced at a time.
 func (s *songShard) apply(produced time.Time) error {
-	if len(s.updates) == 0 {
-		return nil
-	}
 	for i := range s.updates {
 		m := &s.updates[i]
 		if _, err := s.run.Process(&stream.Record{Topic: songUpdates, Offset: s.offset, Key: m.Key, Value: m.Value, At: produced}); err != nil {
@@ -244,28 +325,40 @@ func (s *songShard) apply(produced time.Time) error {
 
 // publish brings the song rows of the batch, or of an earlier one, into every shard's table.
 func (c *Cluster) publish() error {
-	var batch []stream.Change
+	var batch published
 	for _, s := range c.songs {
-		batch = append(batch, s.rows...)
-		s.rows = nil
+		batch.factors = append(batch.factors, s.rows.factors...)
+		batch.neighbours = append(batch.neighbours, s.rows.neighbours...)
+		s.rows = published{}
 	}
 	c.backlog = append(c.backlog, batch)
 	if len(c.backlog) <= c.cfg.Late {
 		return nil
 	}
 	batch, c.backlog = c.backlog[0], c.backlog[1:]
+	var group errgroup.Group
 	for _, s := range c.shards {
-		for _, row := range batch {
-			if _, err := s.loader.Row(row.Key, row.Value); err != nil {
-				return err
+		for _, row := range batch.factors { // who loads them is not to decide their order in the table
+			if kind, id, err := state.ParseFactorKey(row.Key); err == nil && factor.Kind(kind) == factor.KindSong {
+				s.table.SongOf(id)
 			}
 		}
+		for i, rows := range [...][]stream.Change{batch.factors, batch.neighbours} {
+			group.Go(func() error {
+				for _, row := range rows {
+					if _, err := s.load[i].Row(row.Key, row.Value); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
 	}
-	return nil
+	return group.Wait()
 }
 
 // route sends what the listener tasks emitted to its readers.
-func (c *Cluster) route() error {
+func (c *Cluster) route() {
 	for _, s := range c.shards {
 		for _, m := range s.run.Take() {
 			switch m.Topic {
@@ -279,7 +372,6 @@ func (c *Cluster) route() error {
 			}
 		}
 	}
-	return nil
 }
 
 // tick is a record of a shard's partition of the ticks.
@@ -295,6 +387,9 @@ func (c *Cluster) Tick(t schemas.Tick) ([]stream.Message, error) {
 		c.next = append(c.next, tick{shard: s, value: t.AppendBinary(nil)})
 	}
 	c.lists = nil
+	if err := c.Rest(); err != nil {
+		return nil, err
+	}
 	for len(c.next) > 0 {
 		due := c.next
 		c.next = nil

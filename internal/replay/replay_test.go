@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +114,30 @@ func TestSameSeedSameLists(t *testing.T) {
 	_, two := run(t, twoCamps(t, 2), o)
 	if !slices.Equal(one, two) {
 		t.Error("two runs of the same history made different lists")
+	}
+}
+
+// TestProcessorsDecideNothing: every instance, every song task and every ranking has a goroutine of its own, and what comes of it is the
+// same whoever is faster.
+func TestProcessorsDecideNothing(t *testing.T) {
+	for _, shards := range []int{1, 3} {
+		var want []string
+		var first *backtest.Report
+		for _, processors := range []int{1, 2, 7} {
+			before := runtime.GOMAXPROCS(processors)
+			report, lists := run(t, twoCamps(t, 3), backtest.Options{Models: []string{backtest.ProductionName}, Shards: shards, Seed: 7})
+			runtime.GOMAXPROCS(before)
+			if want == nil {
+				want, first = lists, report
+			}
+			if len(lists) == 0 || !slices.Equal(lists, want) {
+				t.Errorf("%d shards: %d processors made other lists than one", shards, processors)
+			}
+			one, other := first.Models[backtest.ProductionName].Prequential, report.Models[backtest.ProductionName].Prequential
+			if one == nil || other == nil || *one != *other {
+				t.Errorf("%d shards: %d processors measured other days than one", shards, processors)
+			}
+		}
 	}
 }
 

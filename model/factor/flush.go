@@ -9,8 +9,7 @@ func (l *Learner) sync(n int32) {
 		return
 	}
 	s.steps = 0
-	value := l.value(n)
-	base := l.bases[int(n)*l.params.Dim:][:l.params.Dim]
+	value, base := l.value(n), l.base(n)
 	if !finite(dot(value, value)) {
 		copy(value, base)
 		s.evidence = s.baseEvidence

@@ -58,36 +58,117 @@ const evidenceUnit = 1024
 func (t *Table) measure() *Geometry {
 	d := t.params.Dim
 	positives := t.positives.Load()
-	active := t.activeList()
 	t.mu.RLock()
 	rows := t.rows
 	t.mu.RUnlock()
+	m := measurement{table: t, rows: rows, songs: t.Active(), songsOf: make([]float32, rows), shared: make([]int32, rows)}
+	m.share()
+	total := max(float64(positives)/evidenceUnit, 1)
+	mean := float32(total / float64(max(m.songs, 1)))
+	m.sum(t.params.Negatives * mean)
+	mirror(m.gram.sums, d)
 	g := &Geometry{
-		Songs: len(active), dim: d, params: t.params, positives: positives,
-		gram: make([]float64, d*d), gram32: make([]float32, d*d), songsOf: make([]float32, rows),
+		Songs: m.songs, dim: d, params: t.params, positives: positives, mean: mean,
+		gram: m.gram.sums, gram32: make([]float32, d*d), songsOf: m.songsOf,
 	}
-	total := float64(positives) / evidenceUnit
-	g.mean = float32(max(total, 1) / float64(max(len(active), 1)))
-	prior := float64(t.params.Negatives * g.mean)
-	spread := make([]float64, d*d)
-	q := make([]float32, d)
-	for _, song := range active {
-		n := float64(t.effective(song, q, g.songsOf))
-		for i, x := range q {
-			row, weighed := g.gram[i*d:i*d+i+1], spread[i*d:i*d+i+1]
-			for j := range row {
-				xy := float64(x) * float64(q[j])
-				row[j] += xy
-				weighed[j] += (n + prior) * xy
-			}
-		}
-	}
-	mirror(g.gram, d)
 	for i, x := range g.gram {
 		g.gram32[i] = float32(x)
 	}
-	g.curvature = t.params.curvature(spread, (1+float64(t.params.Negatives))*max(total, 1), g.mean)
+	g.curvature = t.params.curvature(m.spread.sums, (1+float64(t.params.Negatives))*total, mean)
 	return g
+}
+
+// measurement is a pass over a table.
+type measurement struct {
+	table        *Table
+	rows, songs  int
+	songsOf      []float32
+	shared       []int32   // by Index: place in vectors of a row that songs share, counted from 1
+	vectors      []float32 // of those rows
+	gram, spread summed
+}
+
+// share copies the rows that are not songs. They are few, and most songs need several of them: songs then need a look at their own row only.
+func (m *measurement) share() {
+	d := m.table.params.Dim
+	m.blocks(func(c *chunk, at int, i Index) {
+		if c.rows[at].kind != KindSong {
+			m.vectors = append(m.vectors, c.vector(at, d)...)
+			m.shared[i] = int32(len(m.vectors) / d) //nolint:gosec // at most as many as rows
+		}
+	})
+}
+
+// sum adds up the songs that are listened to, block by block in single precision and the blocks in double.
+func (m *measurement) sum(prior float32) {
+	d := m.table.params.Dim
+	vectors, weighed := make([]float32, 0, blockRows*d), make([]float32, 0, blockRows*d)
+	m.gram, m.spread = newSummed(d), newSummed(d)
+	m.blocks(func(c *chunk, at int, i Index) {
+		if r := &c.rows[at]; r.active && r.kind == KindSong {
+			vectors = append(vectors, c.vector(at, d)...)
+			q := vectors[len(vectors)-d:]
+			m.songsOf[i]++
+			f := &c.features[at]
+			m.add(f.artist, 1, q)
+			m.add(f.language, 1, q)
+			for _, g := range f.genres {
+				m.add(g, f.genreShare, q)
+			}
+			weighed = append(weighed, q...)
+			scale(c.evidence[at]+prior, weighed[len(weighed)-d:])
+		}
+		if len(vectors) == cap(vectors) || int(i) == m.rows-1 {
+			m.gram.add(vectors, vectors)
+			m.spread.add(weighed, vectors)
+			vectors, weighed = vectors[:0], weighed[:0]
+		}
+	})
+}
+
+// add adds a shared row to a song's vector and counts the song for it. A row that came after share has no place yet.
+func (m *measurement) add(i Index, share float32, q []float32) {
+	if i == None || int(i) >= m.rows || m.shared[i] == 0 {
+		return
+	}
+	at := int(m.shared[i]-1) * len(q)
+	axpy(share, m.vectors[at:at+len(q)], q)
+	m.songsOf[i]++
+}
+
+// blocks calls fn for every row, in order, with the lock of its block.
+func (m *measurement) blocks(fn func(c *chunk, at int, i Index)) {
+	chunks := *m.table.chunks.Load()
+	for first := 0; first < m.rows; first += blockRows {
+		c, at := chunks[first/chunkRows], first%chunkRows
+		c.lock(at).RLock()
+		for n := range min(blockRows, m.rows-first) {
+			fn(c, at+n, Index(first+n))
+		}
+		c.lock(at).RUnlock()
+	}
+}
+
+// summed is Σ abᵀ of many rows, of which the lower triangle counts.
+type summed struct {
+	sums  []float64
+	block []float32
+	dim   int
+}
+
+func newSummed(dim int) summed {
+	return summed{sums: make([]float64, dim*dim), block: make([]float32, dim*dim), dim: dim}
+}
+
+// add adds a block of rows.
+func (s *summed) add(a, b []float32) {
+	clear(s.block)
+	gram(a, b, s.block, s.dim)
+	for i := range s.dim {
+		for j, x := range s.block[i*s.dim : i*s.dim+i+1] {
+			s.sums[i*s.dim+j] += float64(x)
+		}
+	}
 }
 
 // curvature returns (spread/scale + λI)⁻¹ of a symmetric matrix of which only the lower triangle is read.
@@ -127,30 +208,6 @@ func mirror(m []float64, d int) {
 	}
 }
 
-// effective sets dst to the effective vector of a song, counts the song for each of its rows, and returns its evidence.
-func (t *Table) effective(song Index, dst, songsOf []float32) float32 {
-	c, at := t.at(song)
-	c.lock(at).RLock()
-	copy(dst, c.vector(at, t.params.Dim))
-	f, evidence := c.rows[at].features, c.evidence[at]
-	c.lock(at).RUnlock()
-	count := func(i Index) {
-		if int(i) < len(songsOf) && i != None {
-			songsOf[i]++
-		}
-	}
-	count(song)
-	t.addRow(f.artist, 1, dst)
-	count(f.artist)
-	t.addRow(f.language, 1, dst)
-	count(f.language)
-	for _, g := range f.genres {
-		t.addRow(g, f.genreShare, dst)
-		count(g)
-	}
-	return evidence
-}
-
 // prior is how many first listens the absence of all others weighs as for a row: those of as many average songs as have it.
 func (g *Geometry) prior(i Index) float32 {
 	songs := float32(1)
@@ -173,16 +230,15 @@ func (g *Geometry) absence(c float32) float32 {
 
 // shape sets dst to M·p and returns pᵀMp.
 func (g *Geometry) shape(dst, p []float32) float32 {
-	for i := range dst {
-		dst[i] = dot(g.curvature[i*g.dim:(i+1)*g.dim], p)
-	}
+	dots(p, g.curvature, dst)
 	return dot(dst, p)
 }
 
 // Solver solves the least squares of one listener. The zero Solver is ready; it must not be used concurrently.
 type Solver struct {
-	matrix, rhs []float64
-	q           []float32
+	sums          summed
+	rhs           []float64
+	rows, weighed []float32
 }
 
 // Solve sets dst to the vector of a listener, given the songs heard and the weight of each, without any earlier vector:
@@ -193,40 +249,47 @@ type Solver struct {
 // there is no positive weight or the matrix is not positive definite.
 func (s *Solver) Solve(dst []float32, t *Table, g *Geometry, songs []Index, weights []float32) bool {
 	d := t.params.Dim
-	s.matrix, s.rhs, s.q = resize(s.matrix, d*d), resize(s.rhs, d), resize(s.q, d)
-	clear(s.matrix)
+	if s.sums.dim != d {
+		s.sums, s.rhs = newSummed(d), make([]float64, d)
+	}
+	clear(s.sums.sums)
 	clear(s.rhs)
+	s.rows, s.weighed = s.rows[:0], s.weighed[:0]
 	var total float64
 	for n, song := range songs {
-		c := float64(weights[n])
+		c := weights[n]
 		if !(c > 0) || song == None {
 			continue
 		}
-		total += c
-		t.Effective(song, s.q)
-		for i, x := range s.q {
-			cx := c * float64(x)
-			row := s.matrix[i*d : i*d+i+1]
-			for j := range row {
-				row[j] += cx * float64(s.q[j])
-			}
-			s.rhs[i] += cx
+		total += float64(c)
+		at := len(s.rows)
+		s.rows = slices.Grow(s.rows, d)[:at+d]
+		t.Effective(song, s.rows[at:])
+		s.weighed = append(s.weighed, s.rows[at:]...)
+		scale(c, s.weighed[at:])
+		for i, x := range s.weighed[at:] {
+			s.rhs[i] += float64(x)
 		}
 	}
+	for at := 0; at < len(s.rows); at += blockRows * d {
+		end := min(at+blockRows*d, len(s.rows))
+		s.sums.add(s.weighed[at:end], s.rows[at:end])
+	}
+	matrix := s.sums.sums
 	if !(total > 0) || math.IsInf(total, 0) || g.Songs == 0 || g.dim != d || len(dst) != d {
 		return false
 	}
 	alpha, ridge := float64(g.absence(float32(total))), float64(g.ridge(float32(total)))
 	for i := range d {
 		for j := range i + 1 {
-			s.matrix[i*d+j] += alpha * g.gram[i*d+j]
+			matrix[i*d+j] += alpha * g.gram[i*d+j]
 		}
-		s.matrix[i*d+i] += ridge
+		matrix[i*d+i] += ridge
 	}
-	if !factorise(s.matrix, d) {
+	if !factorise(matrix, d) {
 		return false
 	}
-	substitute(s.matrix, s.rhs)
+	substitute(matrix, s.rhs)
 	if slices.ContainsFunc(s.rhs, math.IsNaN) {
 		return false
 	}

@@ -33,6 +33,23 @@ func dotsGo(user, rows, products []float32) {
 	}
 }
 
+// addRowsGo adds Σ weightₖ·rowₖ to y, where rows lie one behind the other. len(rows) must be at least len(y)·len(weights).
+func addRowsGo(weights, rows, y []float32) {
+	for k, c := range weights {
+		axpyGo(c, rows[k*len(y):][:len(y)], y)
+	}
+}
+
+// gramGo adds Σ aₖbₖᵀ to the n×n sums, where rows of width n lie one behind the other. Of the sums only the lower triangle is good for
+// anything afterwards. len(b) must be at least len(a).
+func gramGo(a, b, sums []float32, n int) {
+	for k := 0; k+n <= len(a) && n > 0; k += n {
+		for i, c := range a[k : k+n] {
+			axpyGo(c, b[k : k+n][:i+1], sums[i*n:])
+		}
+	}
+}
+
 // axpyGo adds c·x to y. len(y) must be at least len(x).
 func axpyGo(c float32, x, y []float32) {
 	y = y[:len(x)]

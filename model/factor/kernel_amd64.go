@@ -15,6 +15,12 @@ func dotAVX2(a, b *float32, n int) float32
 func dotsAVX2(user, rows, products *float32, count, n int)
 
 //go:noescape
+func addRowsAVX2(weights, rows, y *float32, count, n int)
+
+//go:noescape
+func gramAVX2(a, b, sums *float32, count, n int)
+
+//go:noescape
 func axpyAVX2(c float32, x, y *float32, n int)
 
 //go:noescape
@@ -42,6 +48,22 @@ func dots(user, rows, products []float32) {
 		return
 	}
 	dotsGo(user, rows, products)
+}
+
+func addRows(weights, rows, y []float32) {
+	if n := len(y); hasAVX2 && n >= 8 && n%8 == 0 && len(weights) > 0 && n*len(weights) <= len(rows) {
+		addRowsAVX2(&weights[0], &rows[0], &y[0], len(weights), n)
+		return
+	}
+	addRowsGo(weights, rows, y)
+}
+
+func gram(a, b, sums []float32, n int) {
+	if hasAVX2 && n >= 8 && n%8 == 0 && len(a) >= n && len(a)%n == 0 && len(a) <= len(b) && n*n <= len(sums) {
+		gramAVX2(&a[0], &b[0], &sums[0], len(a)/n, n)
+		return
+	}
+	gramGo(a, b, sums, n)
 }
 
 func axpy(c float32, x, y []float32) {

@@ -6,6 +6,10 @@ func dot(a, b []float32) float32 { return dotGo(a, b) }
 
 func dots(user, rows, products []float32) { dotsGo(user, rows, products) }
 
+func addRows(weights, rows, y []float32) { addRowsGo(weights, rows, y) }
+
+func gram(a, b, sums []float32, n int) { gramGo(a, b, sums, n) }
+
 func axpy(c float32, x, y []float32) { axpyGo(c, x, y) }
 
 func decayAxpy(keep, c float32, x, y []float32) { decayAxpyGo(keep, c, x, y) }

@@ -34,11 +34,27 @@ func TestKernelsMatchTheirTwins(t *testing.T) {
 		for n := range 97 {
 			a, b, c, d := vector(n), vector(n+round%3), vector(n), vector(n)
 			same("dot", n, []float32{dot(a, b)}, []float32{dotGo(a, b)})
-			for count := range 5 {
+			for count := range 10 {
 				rows, got, want := vector(n*count+round%3), make([]float32, count), make([]float32, count)
 				dots(a, rows, got)
 				dotsGo(a, rows, want)
 				same("dots", n, got, want)
+			}
+			for count := range 5 {
+				weights, rows, got := vector(count), vector(n*count+round%3), slices.Clone(c)
+				want := slices.Clone(c)
+				addRows(weights, rows, got)
+				addRowsGo(weights, rows, want)
+				same("addRows", n, got, want)
+			}
+			for count := range 3 * min(n, 1) {
+				left, right, got := vector(n*count), vector(n*count+round%3), vector(n*n)
+				want := slices.Clone(got)
+				gram(left, right, got, n)
+				gramGo(left, right, want, n)
+				for i := range n {
+					same("gram", n, got[i*n:][:i+1], want[i*n:][:i+1])
+				}
 			}
 			x, y := slices.Clone(b), slices.Clone(b)
 			axpy(1.25, a, x)

@@ -3,8 +3,9 @@ package factor
 import "math"
 
 // Learner trains rows of a Table on the listens of one partition. Between two flushes it works on private copies of the rows
-// it trains, so its steps take no lock; what it has changed reaches the shared slab every Params.SyncEvery steps on
-// a row, at the latest at Flush. A Learner must not be used concurrently; different Learners may.
+// it looks at, so each of them is locked once a transaction, and neither a step nor a listener's solution waits for anybody. What it
+// has changed reaches the shared slab every Params.SyncEvery steps on a row, at the latest at Flush; what others change meanwhile reaches
+// it then, or with the next transaction. A Learner must not be used concurrently; different Learners may.
 //
 // It minimises the loss of implicit ALS (Hu, Koren, Volinsky 2008; Rendle et al. 2022)
 //
@@ -35,11 +36,12 @@ type Learner struct {
 	committed int64
 }
 
-// slot is a row that this transaction has touched. Its vector is values[slot·dim:], the slab's vector when they were last
-// equal is bases[slot·dim:].
+// slot is a row that this transaction has looked at. bases[slot·dim:] is the slab's vector as it was last seen: a listener's vector is
+// solved over these, because rows that have just been moved towards a listener would say that the listener was right.
 type slot struct {
 	open         *change // hangs on the table's row; nil before the first sync
 	row          Index
+	moved        int32 // values[moved·dim:] is the row as trained, 0 while it has not been
 	steps        int32 // since the last sync
 	total        int32
 	evidence     float32
@@ -123,10 +125,10 @@ func (l *Learner) FirstListen(user []float32, song Index, weight float32, past P
 	l.window.begin(l, user)
 	l.recall(past)
 	l.window.add(song, weight, 1)
-	before := l.score(user, song)
+	n := l.slotOf(song)
+	before := l.look(&l.slots[n], user, l.effective)
 	l.window.solve(g, user, l.steps())
 	gain := g.shape(l.direction, user)
-	n := l.slotOf(song)
 	l.heard(n, weight)
 	l.pull(g, user, gain, n, 1, weight)
 	for range l.replays(len(past.Songs)) {
@@ -207,18 +209,27 @@ func (l *Learner) Feedback(user []float32, song Index, target, weight float32) S
 // bounded returns the weight of an example: not negative, and a number.
 func (l *Learner) bounded(weight float32) float32 { return max(0, clip(weight, l.params.WeightMax)) }
 
-// score is what a listener's vector says of a song, as the table has it.
-func (l *Learner) score(user []float32, song Index) float32 {
-	l.table.Effective(song, l.effective)
-	return dot(user, l.effective)
-}
-
-// compose sets q to the effective vector of a slot and returns its product with user.
-func (l *Learner) compose(s *slot, user, q []float32) float32 {
+// look sets q to the effective vector of a slot as the table has it, and returns its product with user.
+func (l *Learner) look(s *slot, user, q []float32) float32 {
 	c := &l.sum
 	c.count = int(s.count)
 	for i, n := range s.parts[:s.count] {
 		c.at[i], c.share[i] = int(n)*l.params.Dim, s.shareOf(i)
+	}
+	return compose(c, l.bases, user, q)
+}
+
+// train makes copies of the rows of a slot that can be moved, sets q to its effective vector as trained, and returns its product with user.
+func (l *Learner) train(s *slot, user, q []float32) float32 {
+	c := &l.sum
+	c.count = int(s.count)
+	for i, n := range s.parts[:s.count] {
+		part := &l.slots[n]
+		if part.moved == 0 {
+			part.moved = int32(len(l.values) / l.params.Dim) //nolint:gosec // at most as many as slots
+			l.values = append(l.values, l.base(n)...)
+		}
+		c.at[i], c.share[i] = int(part.moved)*l.params.Dim, s.shareOf(i)
 	}
 	return compose(c, l.values, user, q)
 }
@@ -251,7 +262,7 @@ const evidenceMax = 1 << 24
 // The denominator makes it an implicit step: however large the gain, the prediction does not pass the target.
 func (l *Learner) pull(g *Geometry, user []float32, gain float32, song int32, target, weight float32) Step {
 	s := &l.slots[song]
-	score := l.compose(s, user, l.effective)
+	score := l.train(s, user, l.effective)
 	var steps [maxParts]float32
 	total := l.gains(g, s, gain, &steps)
 	e := target - score
@@ -268,7 +279,7 @@ func (l *Learner) pull(g *Geometry, user []float32, gain float32, song int32, ta
 // takes with it an n-th of the pull to zero.
 func (l *Learner) replay(g *Geometry, user []float32, gain float32, song int32) {
 	s := &l.slots[song]
-	score := l.compose(s, user, l.effective)
+	score := l.train(s, user, l.effective)
 	var steps [maxParts]float32
 	e := (1 - score) / (1 + l.gains(g, s, gain, &steps))
 	for i, n := range s.parts[:s.count] {
@@ -301,56 +312,60 @@ func (l *Learner) stepped(n int32) {
 	}
 }
 
+// value is a row as trained.
 func (l *Learner) value(n int32) []float32 {
-	at := int(n) * l.params.Dim
+	at := int(l.slots[n].moved) * l.params.Dim
 	return l.values[at : at+l.params.Dim : at+l.params.Dim]
 }
 
-// slotOf returns the slot of a song, with its artist, language and genres.
+// base is a row as last seen in the slab.
+func (l *Learner) base(n int32) []float32 {
+	at := int(n) * l.params.Dim
+	return l.bases[at : at+l.params.Dim : at+l.params.Dim]
+}
+
+// slotOf returns the slot of a song, with its artist, language and genres; any other row is made of itself.
 func (l *Learner) slotOf(song Index) int32 {
 	if n := l.where.get(song); n != 0 {
 		return n
 	}
-	c, at := l.table.at(song)
-	c.lock(at).RLock()
-	f := c.rows[at].features
-	c.lock(at).RUnlock()
-	s := slot{share: f.genreShare}
+	n, f := l.copyRow(song)
+	s := slot{parts: [maxParts]int32{n}, count: 1, share: f.genreShare}
 	add := func(i Index) {
 		if i != None {
 			s.parts[s.count] = l.rowSlot(i)
 			s.count++
 		}
 	}
-	add(song)
 	add(f.artist)
 	add(f.language)
 	s.whole = s.count
 	for _, g := range f.genres {
 		add(g)
 	}
-	n := s.parts[0]
 	own := &l.slots[n]
 	own.parts, own.count, own.whole, own.share = s.parts, s.count, s.whole, s.share
 	return n
 }
 
-// rowSlot returns the slot of a row and copies the row into it if it is new.
+// rowSlot returns the slot of a row that songs share.
 func (l *Learner) rowSlot(i Index) int32 {
-	if i == None {
-		return 0
-	}
 	if n := l.where.get(i); n != 0 {
 		return n
 	}
-	n := int32(len(l.slots)) //nolint:gosec // bounded by the rows one transaction touches
+	n, _ := l.copyRow(i)
+	return n
+}
+
+// copyRow makes a slot for a row, made of itself, and returns the rows that it shares with others.
+func (l *Learner) copyRow(i Index) (int32, features) {
+	n := int32(len(l.slots)) //nolint:gosec // bounded by the rows one transaction looks at
 	c, at := l.table.at(i)
 	c.lock(at).RLock()
-	l.values = append(l.values, c.vector(at, l.params.Dim)...)
-	evidence := c.evidence[at]
+	l.bases = append(l.bases, c.vector(at, l.params.Dim)...)
+	evidence, f := c.evidence[at], c.features[at]
 	c.lock(at).RUnlock()
-	l.bases = append(l.bases, l.value(n)...)
 	l.slots = append(l.slots, slot{row: i, evidence: evidence, baseEvidence: evidence, parts: [maxParts]int32{n}, count: 1, whole: 1})
 	l.where.put(i, n)
-	return n
+	return n, f
 }

@@ -55,7 +55,7 @@ func (w *twin) row(i Index) []float64 {
 // parts lists the rows of which a song is made, and the share of each in its vector.
 func (w *twin) parts(song Index) (rows []Index, shares []float64) {
 	c, at := w.table.at(song)
-	f := c.rows[at].features
+	f := c.features[at]
 	add := func(i Index, share float64) {
 		if i != None {
 			rows, shares = append(rows, i), append(shares, share)
@@ -334,8 +334,12 @@ func TestScoresRiseWithListens(t *testing.T) {
 		l.Flush(round, func(Delta) {})
 		l.Committed()
 	}
+	score := func(song Index) float32 {
+		n := l.slotOf(song)
+		return l.look(&l.slots[n], user, l.effective)
+	}
 	l.Solve(user, past)
-	like, unlike := l.score(user, songs[0]), l.score(user, songs[20])
+	like, unlike := score(songs[0]), score(songs[20])
 	if like < .08 || like < 3*unlike {
 		t.Errorf("a song of the listener's taste scores %v and another one %v", like, unlike)
 	}
@@ -344,7 +348,7 @@ func TestScoresRiseWithListens(t *testing.T) {
 		l.Feedback(user, songs[0], 0, 2)
 		l.Solve(user, past)
 	}
-	if after := l.score(user, songs[0]); after > .8*like {
+	if after := score(songs[0]); after > .8*like {
 		t.Errorf("after thirty dislikes the song scores %v, before %v", after, like)
 	}
 }

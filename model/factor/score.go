@@ -11,60 +11,93 @@ type Scores struct {
 	rows []float32 // ⟨user, row⟩ of every row of any kind
 }
 
-// Score computes the scores of every song. Since q̂ is a sum of rows, ⟨user, q̂⟩ is the sum of the rows' own products: each row is read
-// once, and no effective vector is kept that a concurrent learner could make stale.
-func (t *Table) Score(user []float32, dst *Scores) {
+// Query is a vector by which to score songs, and where the scores go.
+type Query struct {
+	User []float32
+	Dst  *Scores
+}
+
+// Score computes the scores of every song for one vector.
+func (t *Table) Score(user []float32, dst *Scores) { t.ScoreAll(Query{User: user, Dst: dst}) }
+
+// ScoreAll computes the scores of every song for several vectors, which costs little more than for one: most of it is to fetch the rows.
+// Since q̂ is a sum of rows, ⟨user, q̂⟩ is the sum of the rows' own products: each row is read once, and no effective vector is kept that a
+// concurrent learner could make stale. A vector of another width scores nothing.
+func (t *Table) ScoreAll(queries ...Query) {
 	t.mu.RLock()
-	dst.Songs = slices.Clip(t.songs)
-	rows := t.rows
+	songs, rows := slices.Clip(t.songs), t.rows
 	t.mu.RUnlock()
-	dst.rows = resize(dst.rows, rows)
-	dst.Taste = resize(dst.Taste, len(dst.Songs))
-	if len(user) != t.params.Dim {
-		clear(dst.Taste)
-		return
+	usable := queries[:0:0]
+	for _, q := range queries {
+		q.Dst.Songs, q.Dst.rows, q.Dst.Taste = songs, resize(q.Dst.rows, rows), resize(q.Dst.Taste, len(songs))
+		if len(q.User) == t.params.Dim {
+			usable = append(usable, q)
+		} else {
+			clear(q.Dst.Taste)
+		}
 	}
 	chunks := *t.chunks.Load()
-	for first := 0; first < rows; first += blockRows {
+	for first := 0; first < rows && len(usable) > 0; first += blockRows {
 		c, at := chunks[first/chunkRows], first%chunkRows
 		n := min(blockRows, rows-first)
 		c.lock(at).RLock()
-		dots(user, c.vectors[at*t.params.Dim:][:n*t.params.Dim], dst.rows[first:first+n])
+		for _, q := range usable {
+			dots(q.User, c.vectors[at*t.params.Dim:][:n*t.params.Dim], q.Dst.rows[first:first+n])
+		}
 		c.lock(at).RUnlock()
 	}
-	sumFeatures(chunks, dst)
+	for n := 0; n < len(songs) && len(usable) > 0; {
+		n = sumFeatures(chunks, songs, n, usable)
+	}
 }
 
-// sumFeatures adds up the products of the rows of which each song is made.
-func sumFeatures(chunks []*chunk, dst *Scores) {
-	rows := Index(len(dst.rows)) //nolint:gosec // see intern
-	at := func(i Index) float32 {
-		if i < rows { // a description may have arrived since the rows were read
-			return dst.rows[i]
+// sumFeatures adds up the products of the rows of which each song is made, for the songs from the n-th on that lie in one block, and returns
+// the number of the next song.
+func sumFeatures(chunks []*chunk, songs []Index, n int, queries []Query) int {
+	c, block := chunks[songs[n]/chunkRows], songs[n]/blockRows
+	lock := c.lock(int(songs[n] % chunkRows))
+	lock.RLock()
+	defer lock.RUnlock()
+	for ; n < len(songs) && songs[n]/blockRows == block; n++ {
+		f := &c.features[songs[n]%chunkRows]
+		for _, q := range queries {
+			q.Dst.Taste[n] = q.Dst.sum(songs[n], f)
 		}
-		return 0
 	}
-	for n := 0; n < len(dst.Songs); {
-		block := dst.Songs[n] / blockRows
-		c := chunks[dst.Songs[n]/chunkRows]
-		lock := c.lock(int(dst.Songs[n] % chunkRows))
-		lock.RLock()
-		for ; n < len(dst.Songs) && dst.Songs[n]/blockRows == block; n++ {
-			i := dst.Songs[n]
-			f := &c.rows[i%chunkRows].features
-			taste := dst.rows[i] + at(f.artist) + at(f.language)
-			if f.genreShare != 0 {
-				g := &f.genres
-				taste += f.genreShare * (at(g[0]) + at(g[1]) + at(g[2]) + at(g[3]))
-			}
-			dst.Taste[n] = taste
-		}
-		lock.RUnlock()
+	return n
+}
+
+// sum is the score of a song with these features.
+func (s *Scores) sum(song Index, f *features) float32 {
+	taste := s.rows[song] + s.of(f.artist) + s.of(f.language)
+	if f.genreShare != 0 {
+		g := &f.genres
+		taste += f.genreShare * (s.of(g[0]) + s.of(g[1]) + s.of(g[2]) + s.of(g[3]))
 	}
+	return taste
+}
+
+// of is the product of a row. A description may have arrived since the rows were read: what it names scores nothing yet.
+func (s *Scores) of(i Index) float32 {
+	if int(i) < len(s.rows) {
+		return s.rows[i]
+	}
+	return 0
 }
 
 // Effective sets dst to the effective vector of a song; that of any other row is the row itself.
-func (t *Table) Effective(song Index, dst []float32) { t.effective(song, dst, nil) }
+func (t *Table) Effective(song Index, dst []float32) {
+	c, at := t.at(song)
+	c.lock(at).RLock()
+	copy(dst, c.vector(at, t.params.Dim))
+	f := c.features[at]
+	c.lock(at).RUnlock()
+	t.addRow(f.artist, 1, dst)
+	t.addRow(f.language, 1, dst)
+	for _, g := range f.genres {
+		t.addRow(g, f.genreShare, dst)
+	}
+}
 
 // Vector sets dst to the vector of a row of any kind and returns its evidence.
 func (t *Table) Vector(i Index, dst []float32) float32 {

@@ -45,19 +45,19 @@ type row struct {
 	kind      Kind
 	active    bool
 	ordinal   uint32 // position among songs
-	features  features
 	recording uint64
 	pending   *change
 	meta      *Meta  // replaced as a whole, never changed
 	stats     *Stats // replaced as a whole, never changed
 }
 
-// chunk holds chunkRows rows. Each lock guards the vectors, evidence and rows of one block.
+// chunk holds chunkRows rows. Each lock guards the vectors, evidence, features and rows of one block.
 type chunk struct {
 	locks   [chunkRows / blockRows]sync.RWMutex
 	vectors []float32
 	// evidence is how much the rows have been heard: the weight of what they were trained on.
 	evidence [chunkRows]float32
+	features [chunkRows]features // not in rows: a scan of all songs needs nothing else of them
 	rows     [chunkRows]row
 }
 
@@ -78,7 +78,7 @@ type Table struct {
 	index  map[Key]Index
 	rows   int // allocated, None included
 	songs  []Index
-	active []Index // songs that somebody has listened to
+	active int // songs that somebody has listened to
 
 	version atomic.Uint64 // grows with each Load and Describe
 }
@@ -201,7 +201,7 @@ func (t *Table) Songs() int {
 func (t *Table) Active() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return len(t.active)
+	return t.active
 }
 
 // Version grows with each Load and Describe: a reader that caches something of the table compares it.
@@ -242,7 +242,7 @@ func (t *Table) Describe(song Index, m Meta) {
 
 	c, at := t.at(song)
 	c.lock(at).Lock()
-	c.rows[at].meta, c.rows[at].features, c.rows[at].recording = &m, f, recording
+	c.rows[at].meta, c.features[at], c.rows[at].recording = &m, f, recording
 	c.lock(at).Unlock()
 	t.version.Add(1)
 }
@@ -312,7 +312,7 @@ func (t *Table) Artist(song Index) Index {
 	c, at := t.at(song)
 	c.lock(at).RLock()
 	defer c.lock(at).RUnlock()
-	return c.rows[at].features.artist
+	return c.features[at].artist
 }
 
 // MaxGenres is how many genres of a song are rows of its own.
@@ -323,7 +323,7 @@ func (t *Table) Features(song Index) (artist Index, genres [MaxGenres]Index) {
 	c, at := t.at(song)
 	c.lock(at).RLock()
 	defer c.lock(at).RUnlock()
-	return c.rows[at].features.artist, c.rows[at].features.genres
+	return c.features[at].artist, c.features[at].genres
 }
 
 // Glance returns what each listen asks of its song, in one look: the key of its artist, 0 if unknown, and where it is trending. The caller
@@ -335,10 +335,10 @@ func (t *Table) Glance(song Index) (artist Key, trend TrendInfo) {
 	if s := c.rows[at].stats; s != nil {
 		trend = s.Trend
 	}
-	return c.rows[at].features.artistKey, trend
+	return c.features[at].artistKey, trend
 }
 
-// activate enters a song into the list of songs that are listened to.
+// activate counts a song among those that are listened to.
 func (t *Table) activate(song Index) {
 	c, at := t.at(song)
 	c.lock(at).Lock()
@@ -349,13 +349,6 @@ func (t *Table) activate(song Index) {
 		return
 	}
 	t.mu.Lock()
-	t.active = append(t.active, song)
+	t.active++
 	t.mu.Unlock()
-}
-
-// activeList returns the songs that are listened to. The caller must not change it.
-func (t *Table) activeList() []Index {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return slices.Clip(t.active)
 }

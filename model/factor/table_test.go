@@ -484,6 +484,27 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 }
 
 // BenchmarkScore scores every song of a table for one listener.
+// TestScoresOfSeveralVectorsAreThoseOfEach: those that songs get one by one, and none for a vector of another width.
+func TestScoresOfSeveralVectorsAreThoseOfEach(t *testing.T) {
+	p := DefaultParams()
+	table := NewTable(p)
+	songs := catalogue(table, 300)
+	one, other, q := make([]float32, p.Dim), make([]float32, p.Dim), make([]float32, p.Dim)
+	InitRow(p, 1, one)
+	InitRow(p, 2, other)
+	var got [3]Scores
+	table.ScoreAll(Query{one, &got[0]}, Query{one[:3], &got[1]}, Query{other, &got[2]})
+	for n, song := range songs {
+		table.Effective(song, q)
+		at := table.Ordinal(song)
+		for i, want := range [3]float32{dot(one, q), 0, dot(other, q)} {
+			if diff := math.Abs(float64(got[i].Taste[at] - want)); diff > 1e-6 {
+				t.Fatalf("song %d scores %v for vector %d, want %v", n, got[i].Taste[at], i, want)
+			}
+		}
+	}
+}
+
 func BenchmarkScore(b *testing.B) {
 	p := DefaultParams()
 	table := NewTable(p)

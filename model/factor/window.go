@@ -5,18 +5,20 @@ import "slices"
 // window is the least squares of one listener over what they heard last.
 type window struct {
 	l       *Learner
+	user    []float32
 	rows    []float32 // effective vectors
 	weights []float32
 	targets []float32
 	total   float32 // Σ weights
 
 	residual, next, applied []float32
+	products                []float32 // of the rows with a vector
 }
 
 // begin empties the window for a listener.
 func (w *window) begin(l *Learner, user []float32) {
 	bound(user, l.params.NormMax)
-	w.l, w.total = l, 0
+	w.l, w.user, w.total = l, user, 0
 	w.rows, w.weights, w.targets = w.rows[:0], w.weights[:0], w.targets[:0]
 }
 
@@ -25,9 +27,10 @@ func (w *window) add(i Index, weight, target float32) {
 	if i == None || weight == 0 {
 		return
 	}
+	n := w.l.slotOf(i)
 	d, at := w.l.params.Dim, len(w.rows)
 	w.rows = slices.Grow(w.rows, d)[:at+d]
-	w.l.table.Effective(i, w.rows[at:])
+	w.l.look(&w.l.slots[n], w.user, w.rows[at:])
 	w.weights, w.targets = append(w.weights, weight), append(w.targets, target)
 	w.total += weight
 }
@@ -43,13 +46,15 @@ func (w *window) solve(g *Geometry, p []float32, steps int) {
 		return
 	}
 	w.residual, w.next, w.applied = resize(w.residual, d), resize(w.next, d), resize(w.applied, d)
+	w.products = resize(w.products, len(w.weights))
 	w.apply(g, p)
 	for i, x := range w.applied {
 		w.residual[i] = -x
 	}
 	for k, weight := range w.weights {
-		axpy(weight*w.targets[k], w.rows[k*d:(k+1)*d], w.residual)
+		w.products[k] = weight * w.targets[k]
 	}
+	addRows(w.products, w.rows, w.residual)
 	copy(w.next, w.residual)
 	norm := dot(w.residual, w.residual)
 	small := 1e-8 * max(norm, 1e-12)
@@ -76,13 +81,14 @@ func (w *window) solve(g *Geometry, p []float32, steps int) {
 
 // apply sets w.applied to the matrix times v.
 func (w *window) apply(g *Geometry, v []float32) {
-	d := len(v)
 	absence, ridge := g.absence(w.total), g.ridge(w.total)
-	for i := range w.applied {
-		w.applied[i] = absence*dot(g.gram32[i*d:(i+1)*d], v) + ridge*v[i]
+	dots(v, g.gram32, w.applied)
+	for i, x := range v {
+		w.applied[i] = absence*w.applied[i] + ridge*x
 	}
+	dots(v, w.rows, w.products)
 	for k, weight := range w.weights {
-		row := w.rows[k*d : (k+1)*d]
-		axpy(weight*dot(row, v), row, w.applied)
+		w.products[k] *= weight
 	}
+	addRows(w.products, w.rows, w.applied)
 }

@@ -71,9 +71,8 @@ func (r *Ranker) gather(s *scratch, v *view, l *Listener, at int64) {
 	r.exclude(s, v, l)
 	s.orderHistory(l)
 	r.affinities(s, v, l, at)
-	r.table.Score(l.Vector, &s.tastes)
 	r.fold(s, v, l, at)
-	r.table.Score(s.vector, &s.folded)
+	r.table.ScoreAll(factor.Query{User: l.Vector, Dst: &s.tastes}, factor.Query{User: s.vector, Dst: &s.folded})
 	r.neighbours(s, v, l, at)
 
 	s.propose(SourceTaste, r.byFactors(s, &s.tastes, n))
@@ -278,9 +277,14 @@ func (r *Ranker) neighbours(s *scratch, v *view, l *Listener, at int64) {
 func (r *Ranker) byFactors(s *scratch, scores *factor.Scores, n int) []int32 {
 	n = min(n, len(scores.Taste))
 	heap := topHeap{values: scores.Taste, items: s.heap[:0]}
-	for i := range n {
-		if !s.excluded[i] {
-			heap.offer(int32(i), r.params.PerSource)
+	least := float32(math.Inf(-1)) // what gets in: of a catalogue hardly anything does
+	for i, x := range scores.Taste[:n] {
+		if x < least || s.excluded[i] {
+			continue
+		}
+		heap.offer(int32(i), r.params.PerSource)
+		if len(heap.items) == r.params.PerSource && r.params.PerSource > 0 {
+			least = scores.Taste[heap.items[0]]
 		}
 	}
 	s.heap = heap.sorted()
