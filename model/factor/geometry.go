@@ -93,7 +93,7 @@ func (t *Table) measure() *Geometry {
 // curvature returns (spread/scale + λI)⁻¹ of a symmetric matrix of which only the lower triangle is read.
 func (p Params) curvature(spread []float64, scale float64, mean float32) []float32 {
 	d := p.Dim
-	lambda := float64(min(p.RidgeMax, p.Ridge+p.SongSparse/max(mean, 1)))
+	lambda := float64(p.SongRidge(mean))
 	factored, column := make([]float64, d*d), make([]float64, d)
 	for i := range d {
 		for k := range i + 1 {
@@ -160,12 +160,6 @@ func (g *Geometry) prior(i Index) float32 {
 	return g.params.Negatives * g.mean * songs
 }
 
-// ridge is λ(c + α₀N) of a listener with c first listens: of those c, and of all that they have not heard.
-func (g *Geometry) ridge(c float32) float32 {
-	p := &g.params
-	return min(p.RidgeMax, p.Ridge+p.ListenerSparse/max(c, 1)) * c * (1 + p.Negatives)
-}
-
 // absence is α₀ of a listener with c first listens: the weight of each song that they have not heard.
 func (g *Geometry) absence(c float32) float32 {
 	return g.params.Negatives * c / float32(max(g.Songs, 1))
@@ -216,7 +210,7 @@ func (s *Solver) Solve(dst []float32, t *Table, g *Geometry, songs []Index, weig
 	if !(total > 0) || math.IsInf(total, 0) || g.Songs == 0 || g.dim != d || len(dst) != d {
 		return false
 	}
-	alpha, ridge := float64(g.absence(float32(total))), float64(g.ridge(float32(total)))
+	alpha, ridge := float64(g.absence(float32(total))), float64(g.params.ListenerRidge(float32(total)))
 	for i := range d {
 		for j := range i + 1 {
 			s.matrix[i*d+j] += alpha * g.gram[i*d+j]

@@ -77,7 +77,7 @@ func (w *window) solve(g *Geometry, p []float32, steps int) {
 // apply sets w.applied to the matrix times v.
 func (w *window) apply(g *Geometry, v []float32) {
 	d := len(v)
-	absence, ridge := g.absence(w.total), g.ridge(w.total)
+	absence, ridge := g.absence(w.total), g.params.ListenerRidge(w.total)
 	for i := range w.applied {
 		w.applied[i] = absence*dot(g.gram32[i*d:(i+1)*d], v) + ridge*v[i]
 	}
