@@ -45,6 +45,7 @@ type row struct {
 	kind      Kind
 	active    bool
 	ordinal   uint32 // position among songs
+	epoch     uint32 // of the refit that it has taken in last
 	features  features
 	recording uint64
 	pending   *change
@@ -81,6 +82,7 @@ type Table struct {
 	active []Index // songs that somebody has listened to
 
 	version atomic.Uint64 // grows with each Load and Describe
+	epoch   atomic.Uint32 // of the newest refit
 }
 
 // NewTable returns an empty table. p must be valid.
