@@ -98,10 +98,7 @@ func (f *Fit) turn() {
 	f.songsOf = carve[Part](counts)
 	total := 0.
 	for s, parts := range f.Songs {
-		heard := float32(0)
-		for _, pair := range f.listeners[s] {
-			heard += pair.Weight
-		}
+		heard := f.Evidence(s)
 		total += float64(heard)
 		for _, part := range parts {
 			f.songsOf[part.Of] = append(f.songsOf[part.Of], Part{Of: int32(s), Share: part.Share}) //nolint:gosec // as above
@@ -124,17 +121,39 @@ func carve[T any](counts []int) [][]T {
 	return lists
 }
 
-// Work is how much a sweep does, and New half as much: pairs that are looked at.
-func (p *Problem) Work() int {
-	pairs := 0
-	for _, past := range p.Past {
-		pairs += len(past)
+// Work is how much New and so many sweeps do, in pairs that are looked at.
+func (p *Problem) Work(sweeps int) int {
+	solved := make([]bool, len(p.Rows)/p.Params.Dim)
+	for _, level := range p.Levels {
+		for _, row := range level {
+			solved[row] = true
+		}
 	}
-	return 2 * pairs
+	work := 0
+	for _, past := range p.Past {
+		work += len(past) * (1 + sweeps)
+		for _, pair := range past {
+			for _, part := range p.Songs[pair.Of] {
+				if solved[part.Of] {
+					work += sweeps
+				}
+			}
+		}
+	}
+	return work
 }
 
 // Song is the effective vector of a song. It changes with each sweep; the caller must not change it.
 func (f *Fit) Song(song int32) []float32 { return f.songs[int(song)*f.dim:][:f.dim:f.dim] }
+
+// Evidence is the weight of all who came to a song.
+func (f *Fit) Evidence(song int) float32 {
+	sum := float32(0)
+	for _, pair := range f.listeners[song] {
+		sum += pair.Weight
+	}
+	return sum
+}
 
 // People are the vectors of the listeners, one after the other. They change with each sweep; the caller must not change them.
 func (f *Fit) People() []float32 { return f.people }

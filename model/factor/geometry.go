@@ -18,15 +18,17 @@ type Geometry struct {
 	curvature []float32 // M = (C + λI)⁻¹, dim×dim
 	songsOf   []float32 // by Index: how many of the songs have the row as a part; 0 for rows of none
 	positives int64     // Table.positives when it was measured
+	refitted  int64     // likewise
 }
 
 // Geometry returns the geometry of the table. It is measured anew when evidence has grown by a thirty-second since, and by at least an
-// eighth of the songs: the sums over the whole catalogue change no faster. One caller measures, the others go on with the old one.
+// eighth of the songs, or when a refit has moved as many rows: the sums over the whole catalogue change no faster. One caller measures, the others go on with the old one.
 func (t *Table) Geometry() *Geometry {
 	g := t.geometry.Load()
 	if g != nil {
 		grown := t.positives.Load() - g.positives
-		if max(grown, -grown) < max(g.positives/32, int64(g.Songs)*evidenceUnit/8, 16*evidenceUnit) {
+		moved := t.refitted.Load() - g.refitted
+		if max(grown, -grown) < max(g.positives/32, int64(g.Songs)*evidenceUnit/8, 16*evidenceUnit) && moved < int64(max(g.Songs/8, 1)) {
 			return g
 		}
 		if !t.measuring.TryLock() {
@@ -57,13 +59,13 @@ const evidenceUnit = 1024
 // of the whole vanishes. The table has the second.
 func (t *Table) measure() *Geometry {
 	d := t.params.Dim
-	positives := t.positives.Load()
+	positives, refitted := t.positives.Load(), t.refitted.Load()
 	active := t.activeList()
 	t.mu.RLock()
 	rows := t.rows
 	t.mu.RUnlock()
 	g := &Geometry{
-		Songs: len(active), dim: d, params: t.params, positives: positives,
+		Songs: len(active), dim: d, params: t.params, positives: positives, refitted: refitted,
 		gram: make([]float64, d*d), gram32: make([]float32, d*d), songsOf: make([]float32, rows),
 	}
 	total := float64(positives) / evidenceUnit

@@ -61,7 +61,10 @@ func (t *Table) Load(r Published) {
 	c.lock(at).Lock()
 	if usable {
 		t.settleLocked(c, at, r)
-		c.rows[at].epoch = r.Epoch
+		if c.rows[at].epoch != r.Epoch {
+			c.rows[at].epoch = r.Epoch
+			t.refitted.Add(1)
+		}
 	}
 	if r.Kind == KindSong {
 		s := &Stats{Popularity: r.Popularity, Trend: r.Trend, FirstAt: r.FirstAt, LastAt: r.LastAt}

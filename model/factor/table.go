@@ -83,6 +83,8 @@ type Table struct {
 
 	version atomic.Uint64 // grows with each Load and Describe
 	epoch   atomic.Uint32 // of the newest refit
+
+	refitted atomic.Int64 // rows that came in another epoch than they were in
 }
 
 // NewTable returns an empty table. p must be valid.
