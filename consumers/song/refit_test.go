@@ -1,6 +1,7 @@
 package song_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -32,14 +33,15 @@ func (r *rig) refitted(updates ...schemas.SongUpdate) {
 
 func (r *rig) wantRefits(applied, refused string) {
 	r.tb.Helper()
-	want := "# HELP earworm_song_refits_total Rows of refits: applied, or refused because the row had taken in this or another refit since it was read.\n" +
-		"# TYPE earworm_song_refits_total counter\n"
+	var want strings.Builder
+	want.WriteString("# HELP earworm_song_refits_total Rows of refits: applied, or refused because the row had taken in this or another refit since it was read.\n" +
+		"# TYPE earworm_song_refits_total counter\n")
 	for outcome, n := range map[string]string{"applied": applied, "refused": refused} {
 		if n != "0" {
-			want += `earworm_song_refits_total{outcome="` + outcome + `"} ` + n + "\n"
+			fmt.Fprintf(&want, "earworm_song_refits_total{outcome=%q} %s\n", outcome, n)
 		}
 	}
-	if err := testutil.GatherAndCompare(r.reg, strings.NewReader(want), "earworm_song_refits_total"); err != nil {
+	if err := testutil.GatherAndCompare(r.reg, strings.NewReader(want.String()), "earworm_song_refits_total"); err != nil {
 		r.tb.Error(err)
 	}
 }

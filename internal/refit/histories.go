@@ -70,7 +70,7 @@ func (h *Histories) Row(key, value []byte) error {
 	at := h.entry.Engagement.At
 	h.newest = max(h.newest, at)
 	h.add(h.of(k.User), heard{
-		song: factor.Key(k.Song), at: uint32(min(max(at/1000, 1), math.MaxUint32)), plays: h.entry.Plays, //nolint:gosec // bounded
+		song: factor.Key(k.Song), at: uint32(min(max(at/1000, 1), math.MaxUint32)), plays: h.entry.Plays,
 	})
 	return nil
 }

@@ -165,7 +165,7 @@ func (p *problem) listen(h *Histories, cfg FitConfig) (pairs int) {
 	p.Levels = make([][]int32, len(kinds))
 	for n, i := range p.rows {
 		if level := slices.Index(kinds, p.table.KindAt(i)); level >= 0 && touched[n] {
-			p.Levels[level] = append(p.Levels[level], int32(n)) //nolint:gosec // as many as the table has
+			p.Levels[level] = append(p.Levels[level], int32(n))
 		}
 	}
 	p.Levels = slices.DeleteFunc(p.Levels, func(level []int32) bool { return len(level) == 0 })

@@ -66,7 +66,7 @@ func New(ctx context.Context, p *Problem) (*Fit, error) {
 	f.people = make([]float32, len(p.Past)*f.dim)
 	for s, parts := range p.Songs {
 		for _, part := range parts {
-			axpy(part.Share, f.row(part.Of), f.Song(int32(s))) //nolint:gosec // songs are numbered so
+			axpy(part.Share, f.row(part.Of), f.Song(int32(s)))
 		}
 	}
 	return f, f.solvePeople(ctx)
@@ -85,7 +85,7 @@ func (f *Fit) turn() {
 	f.listeners = carve[Pair](counts)
 	for l, past := range f.Past {
 		for _, pair := range past {
-			f.listeners[pair.Of] = append(f.listeners[pair.Of], Pair{Of: int32(l), Weight: pair.Weight}) //nolint:gosec // as above
+			f.listeners[pair.Of] = append(f.listeners[pair.Of], Pair{Of: int32(l), Weight: pair.Weight})
 			f.weights[l] += pair.Weight
 		}
 	}
@@ -101,7 +101,7 @@ func (f *Fit) turn() {
 		heard := f.Evidence(s)
 		total += float64(heard)
 		for _, part := range parts {
-			f.songsOf[part.Of] = append(f.songsOf[part.Of], Part{Of: int32(s), Share: part.Share}) //nolint:gosec // as above
+			f.songsOf[part.Of] = append(f.songsOf[part.Of], Part{Of: int32(s), Share: part.Share})
 			f.evidence[part.Of] += part.Share * heard
 		}
 	}
@@ -267,7 +267,7 @@ func (f *Fit) Loss() float64 {
 	all := gram(f.songs, f.dim, func(int) float32 { return 1 })
 	sum := 0.
 	for l, past := range f.Past {
-		p := f.person(int32(l)) //nolint:gosec // listeners are numbered so
+		p := f.person(int32(l))
 		for _, pair := range past {
 			e := 1 - dot(p, f.Song(pair.Of))
 			sum += float64(pair.Weight * e * e)
@@ -279,8 +279,8 @@ func (f *Fit) Loss() float64 {
 		}
 	}
 	for row := range f.songsOf {
-		x := f.row(int32(row))                                   //nolint:gosec // rows are numbered so
-		sum += float64(f.ridge(int32(row))) * float64(dot(x, x)) //nolint:gosec // as above
+		x := f.row(int32(row))
+		sum += float64(f.ridge(int32(row))) * float64(dot(x, x))
 	}
 	return sum
 }
