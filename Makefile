@@ -16,7 +16,7 @@ GOLANGCI := $(GOBIN)/golangci-lint-$(GOLANGCI_VERSION)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
 # What the tests with the race detector cover: whatever runs more than one goroutine.
-RACE := ./consumers/... ./state/... ./model/factor/... ./internal/...
+RACE := ./consumers/... ./state/... ./model/factor/... ./model/als/... ./internal/...
 FUZZTIME ?= 30s
 STORM ?= 10m
 SEED ?= 1

@@ -281,6 +281,13 @@ func (r *reader) version(want byte) {
 	}
 }
 
+// versionOf expects one of several version bytes, and returns it.
+func (r *reader) versionOf(known ...byte) byte {
+	version := r.byte()
+	r.bad = r.bad || !slices.Contains(known, version)
+	return version
+}
+
 // take returns the next n bytes, aliasing the input; nil when there are fewer.
 func (r *reader) take(n int) []byte {
 	if r.bad || n < 0 || n > len(r.rest) {

@@ -131,8 +131,12 @@ func TestCompactRecordsRoundTrip(t *testing.T) {
 	u, gotU := exampleUpdate(), SongUpdate{Listens: make([]ListenBucket, 9)}
 	w, gotW := exampleUpdate(), exampleUpdate()
 	w.Withdraws, w.CameAt = true, -7
-	gotU.Withdraws, gotU.CameAt = true, 9 // of the record before
-	r, gotR := exampleRow(), FactorRow{Acks: make([]Ack, 9), Trend: make([]TrendFlag, 3), State: []byte("old")}
+	gotU.Withdraws, gotU.CameAt, gotU.Epoch, gotU.Base = true, 9, 5, 4 // of the record before
+	f, gotF := exampleUpdate(), w
+	f.Epoch, f.Base = math.MaxUint32, 3
+	r, gotR := exampleRow(), FactorRow{Acks: make([]Ack, 9), Trend: make([]TrendFlag, 3), State: []byte("old"), Epoch: 9}
+	m, gotM := exampleRow(), FactorRow{}
+	m.Epoch = 7
 	k, gotK := exampleTick(), Tick{AfterUser: "old"}
 	n, gotN := Neighbours{At: -3, Listeners: 12.5, Pairs: examplePairs()}, Neighbours{Pairs: make([]Pair, 9)}
 	for name, tt := range map[string]struct {
@@ -142,6 +146,8 @@ func TestCompactRecordsRoundTrip(t *testing.T) {
 	}{
 		"song update": {u.AppendBinary(nil), gotU.UnmarshalBinary, &gotU, &u},
 		"withdrawal":  {w.AppendBinary(nil), gotW.UnmarshalBinary, &gotW, &w},
+		"refit":       {f.AppendBinary(nil), gotF.UnmarshalBinary, &gotF, &f},
+		"refit row":   {m.AppendBinary(nil), gotM.UnmarshalBinary, &gotM, &m},
 		"factor row":  {r.AppendBinary(nil), gotR.UnmarshalBinary, &gotR, &r},
 		"tick":        {k.AppendBinary(nil), gotK.UnmarshalBinary, &gotK, &k},
 		"neighbours":  {n.AppendBinary(nil), gotN.UnmarshalBinary, &gotN, &n},
@@ -306,6 +312,8 @@ func FuzzEventBinary(f *testing.F) {
 func FuzzSongUpdate(f *testing.F) {
 	u := exampleUpdate()
 	f.Add(u.AppendBinary(nil))
+	u.Epoch, u.Base = 2, 1
+	f.Add(u.AppendBinary(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		recodes(t, b, (*SongUpdate).UnmarshalBinary, func(u *SongUpdate) []byte { return u.AppendBinary(nil) })
 	})
@@ -329,6 +337,8 @@ func FuzzSongUpdates(f *testing.F) {
 
 func FuzzFactorRow(f *testing.F) {
 	r := exampleRow()
+	f.Add(r.AppendBinary(nil))
+	r.Epoch = 3
 	f.Add(r.AppendBinary(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		recodes(t, b, (*FactorRow).UnmarshalBinary, func(r *FactorRow) []byte { return r.AppendBinary(nil) })

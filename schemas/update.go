@@ -21,7 +21,9 @@ const (
 	songUpdatesVersion = 4 // 4: a mark; 3: records of several updates; of one they were 1 and 2
 	songUpdateVersion  = 4 // 4: evidence instead of a bias; 2: pairs
 	withdrawalVersion  = 5 // as 4, to be taken back, and CameAt
+	refitVersion       = 6 // as 4, and Epoch and Base
 	factorRowVersion   = 2 // evidence instead of a bias
+	refittedRowVersion = 3 // as 2, and Epoch
 	neighboursVersion  = 1
 )
 
@@ -51,6 +53,9 @@ type SongUpdate struct {
 	// Listeners came at CameAt, Unix ms, which only a withdrawal says.
 	Withdraws bool
 	CameAt    int64
+	// Epoch is not 0 in an update that comes from a refit and from no listens partition. Vector then takes the row from where it was at
+	// the refit's cut to where the refit has it, and counts only if the row's epoch is still Base.
+	Epoch, Base uint32
 }
 
 // Pair is another song, by its factor key, and how many listeners it stands for.
@@ -89,10 +94,14 @@ type SongUpdates struct {
 // SongMark says how far a listens partition has come: what it had to tell this song partition of the listens that it had read when its
 // event time was At, is in this record and in those before it. A later listen may still be older, as late ones are.
 type SongMark struct {
+	// Partition is the listens partition, or NoPartition.
 	Partition int32
 	// At is the event time in Unix ms; 0 in a record that others of the same transaction follow.
 	At int64
 }
+
+// NoPartition is in the mark of a record that no listener task has sent: it says nothing of how far one has come.
+const NoPartition = math.MaxInt32
 
 // markBytes is the size of what a record begins with: the version and the mark.
 const markBytes = 1 + 4 + 8
@@ -164,8 +173,11 @@ func (r *reader) mark() SongMark {
 // AppendBinary appends the compact form of u.
 func (u *SongUpdate) AppendBinary(dst []byte) []byte {
 	version := byte(songUpdateVersion)
-	if u.Withdraws {
+	switch {
+	case u.Withdraws:
 		version = withdrawalVersion
+	case u.Epoch != 0:
+		version = refitVersion
 	}
 	dst = append(dst, version, u.Kind)
 	dst = appendBytes(dst, u.ID)
@@ -191,8 +203,12 @@ func (u *SongUpdate) AppendBinary(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(u.Listeners))
 	dst = appendPairs(dst, u.Pairs)
 	dst = binary.AppendVarint(dst, u.PairsAt)
-	if u.Withdraws {
+	switch version {
+	case withdrawalVersion:
 		dst = binary.AppendVarint(dst, u.CameAt)
+	case refitVersion:
+		dst = binary.AppendUvarint(dst, uint64(u.Epoch))
+		dst = binary.AppendUvarint(dst, uint64(u.Base))
 	}
 	return dst
 }
@@ -201,11 +217,7 @@ func (u *SongUpdate) AppendBinary(dst []byte) []byte {
 // aliases b. The error wraps a *DecodeError; u is then undefined.
 func (u *SongUpdate) UnmarshalBinary(b []byte) error {
 	r := reader{rest: b}
-	if u.Withdraws = len(b) > 0 && b[0] == withdrawalVersion; u.Withdraws {
-		r.version(withdrawalVersion)
-	} else {
-		r.version(songUpdateVersion)
-	}
+	version := r.versionOf(songUpdateVersion, withdrawalVersion, refitVersion)
 	u.Kind = r.byte()
 	u.ID = r.bytes(maxInternalID)
 	u.Partition = r.int32()
@@ -225,9 +237,15 @@ func (u *SongUpdate) UnmarshalBinary(b []byte) error {
 	}
 	u.Listeners = r.uint32()
 	u.Pairs = r.pairs(u.Pairs)
-	u.PairsAt, u.CameAt = r.varint(), 0
-	if u.Withdraws {
+	u.PairsAt = r.varint()
+	u.Withdraws, u.CameAt, u.Epoch, u.Base = version == withdrawalVersion, 0, 0, 0
+	switch version {
+	case withdrawalVersion:
 		u.CameAt = r.varint()
+	case refitVersion:
+		u.Epoch, u.Base = r.uint32(), r.uint32()
+		r.bad = r.bad || u.Epoch == 0
+	default:
 	}
 	return r.finish("song update")
 }
@@ -311,6 +329,8 @@ type FactorRow struct {
 	Acks []Ack
 	// State aliases the input.
 	State []byte
+	// Epoch counts the refits that the row has taken in; 0 is none.
+	Epoch uint32
 }
 
 // Popularity holds decayed counts of first listens everywhere, by half-life,
@@ -346,7 +366,11 @@ type Ack struct {
 
 // AppendBinary appends the compact form of f.
 func (f *FactorRow) AppendBinary(dst []byte) []byte {
-	dst = append(dst, factorRowVersion, f.Kind)
+	version := byte(factorRowVersion)
+	if f.Epoch != 0 {
+		version = refittedRowVersion
+	}
+	dst = append(dst, version, f.Kind)
 	dst = appendBytes(dst, f.ID)
 	dst = appendFloats(dst, f.Vector)
 	dst = appendFloat32(dst, f.Evidence)
@@ -376,14 +400,18 @@ func (f *FactorRow) AppendBinary(dst []byte) []byte {
 		dst = binary.AppendVarint(dst, int64(a.Partition))
 		dst = binary.AppendVarint(dst, a.Seq)
 	}
-	return appendBytes(dst, f.State)
+	dst = appendBytes(dst, f.State)
+	if f.Epoch != 0 {
+		dst = binary.AppendUvarint(dst, uint64(f.Epoch))
+	}
+	return dst
 }
 
 // UnmarshalBinary reads the compact form into f, whose slices are reused. ID
 // and State alias b. The error wraps a *DecodeError; f is then undefined.
 func (f *FactorRow) UnmarshalBinary(b []byte) error {
 	r := reader{rest: b}
-	r.version(factorRowVersion)
+	version := r.versionOf(factorRowVersion, refittedRowVersion)
 	f.Kind = r.byte()
 	f.ID = r.bytes(maxInternalID)
 	f.Vector = r.floats(f.Vector)
@@ -406,6 +434,10 @@ func (f *FactorRow) UnmarshalBinary(b []byte) error {
 		f.Acks = append(f.Acks, Ack{Partition: r.int32(), Seq: r.varint()})
 	}
 	f.State = r.bytes(maxState)
+	if f.Epoch = 0; version == refittedRowVersion {
+		f.Epoch = r.uint32()
+		r.bad = r.bad || f.Epoch == 0
+	}
 	return r.finish("factor row")
 }
 

@@ -127,6 +127,11 @@ func (c *Client) Tick(ctx context.Context, tick schemas.Tick) error {
 	return c.Flush(ctx)
 }
 
+// SongUpdates buffers a record of the song updates topic. The slice must not change before Flush.
+func (c *Client) SongUpdates(ctx context.Context, partition int32, value []byte) {
+	c.producer.Send(ctx, stream.Message{Topic: c.cfg.Topics.SongUpdates, Partition: partition, Value: value})
+}
+
 // Flush waits until everything sent is stored, and returns the first failure.
 func (c *Client) Flush(ctx context.Context) error {
 	if err := c.producer.Flush(ctx); err != nil {

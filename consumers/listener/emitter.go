@@ -19,8 +19,8 @@ import (
 	"earworm/state"
 )
 
-// modelEpoch is the generation of the factors; a batch refit will raise it.
-const modelEpoch = 1
+// firstEpoch is the generation of factors that no refit has touched; each refit raises it.
+const firstEpoch = 1
 
 // Reasons why a listener gets no tracks.
 const (
@@ -304,7 +304,7 @@ func (t *Task) tracks(p *person, week calendar.Week, now int64) ([]playlist.Trac
 func (t *Task) wire(user string, week calendar.Week, now int64, tracks []playlist.Track, reason string) schemas.Playlist {
 	list := schemas.Playlist{
 		ID: schemas.PlaylistID(schemas.UserID(user), week.String()), User: schemas.UserID(user), Week: week.String(),
-		Status: schemas.PlaylistReady, CreatedAt: at(now), ModelEpoch: modelEpoch,
+		Status: schemas.PlaylistReady, CreatedAt: at(now), ModelEpoch: firstEpoch + int(t.table.Epoch()),
 		Tracks: make([]schemas.Track, 0, len(tracks)),
 	}
 	if reason != "" {

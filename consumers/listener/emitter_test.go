@@ -9,6 +9,7 @@ import (
 
 	"earworm/consumers/stream"
 	"earworm/model/calendar"
+	"earworm/model/factor"
 	"earworm/schemas"
 	"earworm/state"
 )
@@ -504,5 +505,21 @@ func TestSameListAgain(t *testing.T) {
 	r.tick(at(monday()))
 	if second := take(); !slices.Equal(first, second) {
 		t.Error("the same listeners get other playlists from the same state")
+	}
+}
+
+// TestPlaylistsSayOfWhichRefit: the epoch of the model grows with the newest refit that the process has rows of.
+func TestPlaylistsSayOfWhichRefit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, exact())
+	r.songs(200)
+	r.people(1, "Europe/Berlin")
+	for w, epoch := range []uint32{0, 3} {
+		r.table.Load(factor.Published{Kind: factor.KindSong, ID: "s000", Vector: make([]float32, r.cfg.Learn.Dim), Epoch: epoch})
+		r.tick(at(delivered(t, "Europe/Berlin", w)))
+		lists := r.playlists()
+		if len(lists) != 1 || lists[0].ModelEpoch != 1+int(epoch) {
+			t.Fatalf("refit %d: %d playlists, the first of epoch %d", epoch, len(lists), lists[0].ModelEpoch)
+		}
 	}
 }

@@ -13,7 +13,14 @@ type Metrics struct {
 	trends  *prometheus.CounterVec
 	held    prometheus.Gauge
 	crowded prometheus.Counter
+	refits  *prometheus.CounterVec
 }
+
+// What becomes of the row of a refit.
+const (
+	refitApplied = "applied"
+	refitRefused = "refused"
+)
 
 // NewMetrics registers the metrics.
 func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
@@ -36,9 +43,13 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 			Namespace: "earworm", Subsystem: "song", Name: "listens_crowded_total",
 			Help: "Transactions in which so many listens waited that the trends went on without the listens partitions that are behind.",
 		}),
+		refits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "earworm", Subsystem: "song", Name: "refits_total",
+			Help: "Rows of refits: applied, or refused because the row had taken in this or another refit since it was read.",
+		}, []string{"outcome"}),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.rows, m.bounded, m.trends, m.held, m.crowded} {
+	for _, c := range []prometheus.Collector{m.rows, m.bounded, m.trends, m.held, m.crowded, m.refits} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -25,6 +25,7 @@ type row struct {
 	popularity      factor.Popularity
 	firstAt, lastAt int64
 	plays, updates  uint64
+	epoch           uint32 // of the refit that it has taken in last
 	acks            []schemas.Ack
 	watch           []*watch // by region; the zero region is the world
 	near            cooccur.Row
@@ -106,7 +107,7 @@ func (t *Task) loadRow(kind factor.Kind, id, value []byte) error {
 	r := &row{
 		key: factor.KeyOf(kind, id), kind: kind, id: string(id),
 		factors: factor.Row{Vector: slices.Clone(w.Vector), Evidence: w.Evidence},
-		firstAt: w.FirstAt, lastAt: w.LastAt, plays: w.Plays, updates: w.Updates, acks: slices.Clone(w.Acks),
+		firstAt: w.FirstAt, lastAt: w.LastAt, plays: w.Plays, updates: w.Updates, acks: slices.Clone(w.Acks), epoch: w.Epoch,
 		popularity: factor.Popularity{
 			Total: float64(w.Plays),
 			Day:   decay.Counter{Value: w.Popularity.Value1d, At: w.Popularity.At},
@@ -146,7 +147,7 @@ func (t *Task) write(r *row, out *stream.Output) {
 			At: r.popularity.Day.At, Value1d: r.popularity.Day.Value,
 			Value7d: r.popularity.Week.Value, Value28d: r.popularity.Month.Value,
 		},
-		Listeners: w.Listeners[:0], Trend: w.Trend[:0],
+		Listeners: w.Listeners[:0], Trend: w.Trend[:0], Epoch: r.epoch,
 	}
 	if r.kind == factor.KindBlend {
 		w.Vector = r.blend.Append(nil)

@@ -71,7 +71,9 @@ func (t *Task) Process(rec *stream.Record, _ *stream.Output) error {
 			return err
 		}
 	}
-	t.clock.hear(t.updates.Mark, rec.At, t.cfg.Wait)
+	if t.updates.Mark.Partition != schemas.NoPartition {
+		t.clock.hear(t.updates.Mark, rec.At, t.cfg.Wait)
+	}
 	before := len(t.rows)
 	for i := range t.updates.Updates {
 		t.apply(&t.updates.Updates[i])
@@ -87,9 +89,11 @@ func check(u *schemas.SongUpdate) error {
 		if _, err := rank.ParseBlend(u.Vector); err != nil {
 			return &stream.Poison{Code: schemas.CodeCorrupt.String(), Err: err}
 		}
-		return nil
+		if u.Epoch == 0 {
+			return nil
+		}
 	}
-	if !kind.Valid() {
+	if !kind.Valid() { // a refit has no blend
 		return &stream.Poison{Code: schemas.CodeOutOfRange.String()}
 	}
 	return nil
@@ -99,6 +103,10 @@ func check(u *schemas.SongUpdate) error {
 func (t *Task) apply(u *schemas.SongUpdate) {
 	kind := factor.Kind(u.Kind)
 	r := t.row(kind, u.ID)
+	if u.Epoch != 0 {
+		t.refit(r, u)
+		return
+	}
 	if r.updates > 0 && onlyPairs(u) {
 		t.enter(r)
 		t.pair(r, u)
@@ -116,12 +124,7 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 		t.pair(r, u)
 	}
 	if len(u.Vector) > 0 || u.Evidence != 0 {
-		whole := r.factors.Apply(t.cfg.Learn, factor.Delta{
-			Vector: u.Vector, Evidence: u.Evidence, Count: int32(u.Count), //nolint:gosec // a count of steps
-		})
-		if !whole {
-			t.metrics.bounded.Inc()
-		}
+		t.move(r, u)
 	}
 	r.acknowledge(u.Partition, u.Seq)
 	for i := range u.Listens {
@@ -137,6 +140,30 @@ func (t *Task) apply(u *schemas.SongUpdate) {
 // nobody waits for an acknowledgement, which is for changes of factors. Most songs of a transaction are such.
 func onlyPairs(u *schemas.SongUpdate) bool {
 	return len(u.Pairs) > 0 && len(u.Vector) == 0 && u.Evidence == 0 && len(u.Listens) == 0 && !u.Withdraws && factor.Kind(u.Kind) == factor.KindSong
+}
+
+// move adds a change to the factors of a row.
+func (t *Task) move(r *row, u *schemas.SongUpdate) {
+	whole := r.factors.Apply(t.cfg.Learn, factor.Delta{
+		Vector: u.Vector, Evidence: u.Evidence, Count: int32(u.Count), //nolint:gosec // a count of steps
+	})
+	if !whole {
+		t.metrics.bounded.Inc()
+	}
+}
+
+// refit takes a row to where a refit has it. The update says by how much the refit moves the row as it was at the cut, so what was learnt
+// since stays on top, in whatever order they come. It counts once: whatever came between the cut and now that was no ordinary change,
+// this very update among it, has left the row in another epoch.
+func (t *Task) refit(r *row, u *schemas.SongUpdate) {
+	if r.epoch != u.Base || u.Epoch <= r.epoch {
+		t.metrics.refits.WithLabelValues(refitRefused).Inc()
+		return
+	}
+	t.touch(r)
+	r.epoch = u.Epoch
+	t.move(r, u)
+	t.metrics.refits.WithLabelValues(refitApplied).Inc()
 }
 
 // Flush brings the trends to where all listens partitions have come, then writes every row that changed once.

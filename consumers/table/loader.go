@@ -77,7 +77,7 @@ func (l *Loader) published() factor.Published {
 		Acks:  p.Acks[:0],
 		Trend: factor.TrendInfo{Regions: p.Trend.Regions[:0]},
 		Kind:  factor.Kind(r.Kind), ID: string(r.ID), Vector: r.Vector, Evidence: r.Evidence,
-		FirstAt: r.FirstAt, LastAt: r.LastAt,
+		FirstAt: r.FirstAt, LastAt: r.LastAt, Epoch: r.Epoch,
 		Popularity: factor.Popularity{
 			Total:   float64(r.Plays),
 			Day:     decay.Counter{Value: r.Popularity.Value1d, At: r.Popularity.At},

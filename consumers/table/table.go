@@ -128,11 +128,16 @@ func (t *Table) describe(rec *stream.Record) {
 		return
 	}
 	s := &t.song
-	t.table.Describe(t.table.Song(string(s.ID)), factor.Meta{
+	t.table.Describe(t.table.Song(string(s.ID)), MetaOf(s))
+	t.metrics.described.Inc()
+}
+
+// MetaOf translates a song of the catalogue for the model.
+func MetaOf(s *schemas.Song) factor.Meta {
+	return factor.Meta{
 		Title: s.Title, Artist: s.Artist, Album: s.Album, Genres: s.Genres, Language: s.Language,
 		ReleasedAt: s.ReleasedAt, DurationMs: s.DurationMs, Tempo: s.Tempo, Energy: s.Energy,
-	})
-	t.metrics.described.Inc()
+	}
 }
 
 // skip counts a record that does not decode. It stays in its compacted topic, so nothing is lost by not moving it.

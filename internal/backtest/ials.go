@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"earworm/model/als"
 )
 
 // ials refits implicit alternating least squares every week from nothing (Hu, Koren, Volinsky, "Collaborative filtering for implicit
@@ -85,22 +87,17 @@ func (m *ials) sweep(rows []float32, n int, fixed []float32, nFixed int, visit f
 	d := m.factors
 	gram := gramOf(fixed[:nFixed*d], d)
 	alpha, lambda, nu := m.p["alpha"], m.p["lambda"], m.p["nu"]
-	parallel(n, func() *gradient { return newGradient(d) }, func(g *gradient, from, to int) {
+	parallel(n, func() *als.Solver { return als.NewSolver(d) }, func(s *als.Solver, from, to int) {
 		for row := from; row < to; row++ {
 			x := rows[row*d : (row+1)*d]
-			g.entries, g.columns = g.entries[:0], g.columns[:0]
-			sum := 0.
-			visit(int32(row), func(c float32, column int32) { //nolint:gosec // rows are numbered so
-				if c > 0 {
-					g.entries, g.columns = append(g.entries, c), append(g.columns, column)
-					sum += float64(c)
-				}
-			})
-			if len(g.entries) == 0 {
+			s.Begin()
+			visit(int32(row), func(c float32, column int32) { s.Add(column, c, 1) }) //nolint:gosec // rows are numbered so
+			if s.Weight() == 0 {
 				clear(x)
 				continue
 			}
-			g.solve(x, fixed, gram, float32(alpha), float32(lambda*math.Pow(sum+alpha*float64(nFixed), nu)))
+			ridge := lambda * math.Pow(s.Weight()+alpha*float64(nFixed), nu)
+			s.Solve(x, fixed, als.System{Gram: gram, Share: float32(alpha), Ridge: float32(ridge)}, nil, alsSteps)
 		}
 	})
 }
@@ -114,59 +111,6 @@ func gramOf(rows []float32, d int) []float32 {
 		}
 	}
 	return gram
-}
-
-// gradient solves (α·G + Σ c·y·yᵀ + r·I)·x = Σ c·y without building the matrix.
-type gradient struct {
-	entries          []float32
-	columns          []int32
-	residual, dir, a []float32
-}
-
-func newGradient(d int) *gradient {
-	return &gradient{residual: make([]float32, d), dir: make([]float32, d), a: make([]float32, d)}
-}
-
-// solve improves x by a few steps.
-func (g *gradient) solve(x, fixed, gram []float32, alpha, ridge float32) {
-	d := len(x)
-	g.apply(x, fixed, gram, alpha, ridge)
-	for i := range d {
-		g.residual[i] = -g.a[i]
-	}
-	for k, c := range g.entries {
-		column := int(g.columns[k]) * d
-		axpy(c, fixed[column:column+d], g.residual)
-	}
-	copy(g.dir, g.residual)
-	norm := dot(g.residual, g.residual)
-	for range alsSteps {
-		if norm < 1e-20 {
-			return
-		}
-		g.apply(g.dir, fixed, gram, alpha, ridge)
-		step := norm / dot(g.dir, g.a)
-		axpy(step, g.dir, x)
-		axpy(-step, g.a, g.residual)
-		next := dot(g.residual, g.residual)
-		for i := range d {
-			g.dir[i] = g.residual[i] + next/norm*g.dir[i]
-		}
-		norm = next
-	}
-}
-
-// apply sets a to the matrix times v.
-func (g *gradient) apply(v, fixed, gram []float32, alpha, ridge float32) {
-	d := len(v)
-	for i := range d {
-		g.a[i] = alpha*dot(gram[i*d:(i+1)*d], v) + ridge*v[i]
-	}
-	for k, c := range g.entries {
-		column := int(g.columns[k]) * d
-		y := fixed[column : column+d]
-		axpy(c*dot(y, v), y, g.a)
-	}
 }
 
 // Rank implements Model.

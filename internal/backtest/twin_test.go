@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"gonum.org/v1/gonum/mat"
-
 	"earworm/model/factor"
 	"earworm/schemas"
 )
@@ -144,55 +142,6 @@ func TestCosineEqualsTheDefinition(t *testing.T) {
 		return sum
 	}
 	same(t, m.near, func(i, j int32) float64 { return product(i, j) / math.Sqrt(product(i, i)*product(j, j)) })
-}
-
-// TestALSEqualsTheSolution: the steps of conjugate gradients end where solving the equations of a row ends.
-func TestALSEqualsTheSolution(t *testing.T) {
-	t.Parallel()
-	const d, columns = 6, 40
-	dice := rand.New(rand.NewPCG(5, 5))
-	fixed := make([]float32, columns*d)
-	for i := range fixed {
-		fixed[i] = float32(dice.NormFloat64())
-	}
-	g := newGradient(d)
-	for k := range int32(9) {
-		g.entries, g.columns = append(g.entries, float32(1+dice.Float64())), append(g.columns, 4*k)
-	}
-	const alpha, ridge = .2, .7
-	a, b := mat.NewDense(d, d, nil), mat.NewVecDense(d, nil)
-	for i := range d {
-		a.Set(i, i, ridge)
-	}
-	add := func(weight float64, column int32) {
-		for i := range d {
-			for j := range d {
-				a.Set(i, j, a.At(i, j)+weight*float64(fixed[int(column)*d+i])*float64(fixed[int(column)*d+j]))
-			}
-		}
-	}
-	for column := range int32(columns) {
-		add(alpha, column)
-	}
-	for k, c := range g.entries {
-		add(float64(c), g.columns[k])
-		for i := range d {
-			b.SetVec(i, b.AtVec(i)+float64(c)*float64(fixed[int(g.columns[k])*d+i]))
-		}
-	}
-	var want mat.VecDense
-	if err := want.SolveVec(a, b); err != nil {
-		t.Fatal(err)
-	}
-	x := make([]float32, d)
-	for range 10 {
-		g.solve(x, fixed, gramOf(fixed, d), alpha, ridge)
-	}
-	for i := range d {
-		if math.Abs(float64(x[i])-want.AtVec(i)) > 1e-4 {
-			t.Errorf("x[%d] is %v, want %v", i, x[i], want.AtVec(i))
-		}
-	}
 }
 
 // TestLateEventsStandWhereTheyHappened: however late they come.

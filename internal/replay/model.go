@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ type Model struct {
 	coming  []int32            // items with a date of release that were not described yet, in order of release
 	monday  int64              // the next one, Unix ms
 	frozen  int64              // what Rank ranks for, Unix ms
+	every   int                // weeks from one refit to the next; 0 is never
+	mondays int                // that have been
 	emitted map[string][]int32 // the playlists of the week by listener; nil where the ranking is measured
 
 	mu    sync.Mutex // guards the tasks while listeners are ranked
@@ -41,6 +44,7 @@ func Production() *backtest.Production {
 		Parameters: map[string]float64{
 			"rules": 0, "discovery": l.Discovery, "memory": float64(l.Memory),
 			"artist_cap": float64(l.Playlist.ArtistCap), "explore": float64(l.Playlist.ExploreSlots), "trends": float64(l.Playlist.TrendSlots),
+			"refit": 0,
 		},
 		New: newModel,
 	}
@@ -52,13 +56,14 @@ func newModel(d *backtest.Dataset, o backtest.Options, name string, p map[string
 	l, s := listener.Default(), song.Default()
 	l.Seed, l.Discovery, l.Memory = o.Seed, p["discovery"], int(p["memory"])
 	l.Playlist.ArtistCap, l.Playlist.ExploreSlots, l.Playlist.TrendSlots = int(p["artist_cap"]), int(p["explore"]), int(p["trends"])
-	c, err := New(Config{Listener: l, Song: s, Shards: o.Shards, Late: o.Late})
+	c, err := New(Config{Listener: l, Song: s, Shards: o.Shards, Late: o.Late, Histories: p["refit"] > 0})
 	if err != nil {
 		return nil, err
 	}
 	m := &Model{
 		name: name, cluster: c, data: d, known: make([]bool, len(d.Listeners)), told: make([]bool, len(d.Items)), place: make(map[factor.Key]int32, len(d.Items)),
 	}
+	m.every = int(math.Ceil(p["refit"]))
 	if p["rules"] > 0 {
 		m.emitted = map[string][]int32{}
 	}
@@ -122,7 +127,8 @@ func (m *Model) describe(item int32) {
 	}
 }
 
-// study is what happens on a Monday: new releases become known, everything is settled, and a sample of listeners is learnt from.
+// study is what happens on a Monday: new releases become known, everything is settled, rows are fitted to the histories if it is time, and
+// a sample of listeners is learnt from.
 func (m *Model) study(monday int64) error {
 	for len(m.coming) > 0 && m.data.ItemMeta[m.coming[0]].ReleasedAt <= monday {
 		m.describe(m.coming[0])
@@ -130,6 +136,11 @@ func (m *Model) study(monday int64) error {
 	}
 	if err := m.cluster.Settle(); err != nil {
 		return err
+	}
+	if m.mondays++; m.every > 0 && m.mondays%m.every == 0 {
+		if err := m.cluster.Refit(monday); err != nil {
+			return err
+		}
 	}
 	week := calendar.WeekOf(time.UnixMilli(monday).UTC())
 	m.monday = monday + weekMs

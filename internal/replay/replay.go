@@ -3,6 +3,7 @@ package replay
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"math"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"earworm/consumers/stream"
 	"earworm/consumers/table"
 	"earworm/internal/pseudonym"
+	"earworm/internal/refit"
 	"earworm/model/cooccur"
 	"earworm/model/factor"
 	"earworm/model/rank"
@@ -44,6 +46,8 @@ type Config struct {
 	Span  int64
 	// Late is how many batches song rows come late to the shards, besides the one in which they were changed.
 	Late int
+	// Histories keeps what Refit needs.
+	Histories bool
 }
 
 // Cluster is a number of instances. It must not be used concurrently.
@@ -63,6 +67,10 @@ type Cluster struct {
 	at      int64          // of the newest event
 	backlog []published    // by batch, oldest first, what the shards do not have yet
 	singing errgroup.Group // the song tasks, at work on the batch before
+
+	keep      sync.Mutex       // guards the two below: shards tell of their listeners at the same time
+	histories *refit.Histories // nil where nobody wants them
+	unread    error            // why they could not be kept
 }
 
 // shard is one instance.
@@ -167,6 +175,9 @@ func New(cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("replay: %w", err)
 	}
 	c := &Cluster{cfg: cfg}
+	if cfg.Histories {
+		c.histories = refit.NewHistories(0)
+	}
 	registry := prometheus.NewRegistry()
 	listening, err := listener.NewMetrics(registry)
 	if err != nil {
@@ -195,6 +206,9 @@ func (c *Cluster) addShard(n int32, m *listener.Metrics) error {
 		s.load[i] = table.NewLoader(table.Tables{Factors: s.table, Neighbours: s.near, Ranker: s.ranker})
 	}
 	rows := newStore()
+	if c.histories != nil {
+		rows.changed = c.remember
+	}
 	deps := listener.Deps{Table: s.table, Near: s.near, Ranker: s.ranker, Revealer: &pseudonym.Mapper{}, Metrics: m}
 	var err error
 	if s.task, err = listener.New(c.cfg.Listener, deps, n, rows); err != nil {

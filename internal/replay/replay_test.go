@@ -63,7 +63,7 @@ func run(t *testing.T, d *backtest.Dataset, o backtest.Options) (report *backtes
 	t.Helper()
 	o.Production = replay.Production()
 	o.List = func(model string, freeze time.Time, listener int32, items []int32) error {
-		if model == backtest.ProductionName {
+		if strings.HasPrefix(model, backtest.ProductionName) {
 			lists = append(lists, fmt.Sprint(freeze.Unix(), listener, items))
 		}
 		return nil
@@ -76,8 +76,18 @@ func run(t *testing.T, d *backtest.Dataset, o backtest.Options) (report *backtes
 }
 
 func TestListsAreOfTheListenersOwnCamp(t *testing.T) {
+	for _, o := range []backtest.Options{
+		{Models: []string{backtest.ProductionName}},
+		{Models: []string{backtest.ProductionName + ":refit=2"}, Shards: 2, Late: 1},
+	} {
+		ownCamp(t, o)
+	}
+}
+
+func ownCamp(t *testing.T, o backtest.Options) {
+	t.Helper()
 	d := twoCamps(t, 1)
-	_, lists := run(t, d, backtest.Options{Models: []string{backtest.ProductionName}})
+	_, lists := run(t, d, o)
 	if len(lists) == 0 {
 		t.Fatal("no lists")
 	}
@@ -104,16 +114,20 @@ func TestListsAreOfTheListenersOwnCamp(t *testing.T) {
 		}
 	}
 	if right*100 < all*95 {
-		t.Errorf("%d of %d songs are of the listener's own camp, want 95 of 100", right, all)
+		t.Errorf("%v: %d of %d songs are of the listener's own camp, want 95 of 100", o.Models, right, all)
 	}
 }
 
 func TestSameSeedSameLists(t *testing.T) {
-	o := backtest.Options{Models: []string{backtest.ProductionName}, Shards: 3, Seed: 5}
+	o := backtest.Options{Models: []string{backtest.ProductionName + ":refit=3"}, Shards: 3, Seed: 5}
 	_, one := run(t, twoCamps(t, 2), o)
 	_, two := run(t, twoCamps(t, 2), o)
 	if !slices.Equal(one, two) {
 		t.Error("two runs of the same history made different lists")
+	}
+	o.Models = []string{backtest.ProductionName}
+	if _, other := run(t, twoCamps(t, 2), o); slices.Equal(one, other) {
+		t.Error("a refit changed no list")
 	}
 }
 

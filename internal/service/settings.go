@@ -13,6 +13,7 @@ import (
 	"earworm/internal/config"
 	"earworm/internal/erasure"
 	"earworm/internal/pseudonym"
+	"earworm/internal/refit"
 	"earworm/model/factor"
 	"earworm/model/trend"
 	"earworm/schemas"
@@ -113,6 +114,19 @@ func ErasureConfig(cfg config.Config) (erasure.Config, error) {
 	return erasure.Config{
 		App: cfg.App, Topics: Topics(cfg), ClientOptions: options, Aliases: cfg.Ingest.Aliases, Names: names.All,
 		ScrubDelay: cfg.State.ScrubDelay,
+	}, nil
+}
+
+// RefitConfig says what a refit reads and how the ranker ranks under the configuration. How to fit is the caller's.
+func RefitConfig(cfg config.Config) (refit.Config, error) {
+	options, err := KafkaOptions(cfg)
+	if err != nil {
+		return refit.Config{}, err
+	}
+	topics := Topics(cfg)
+	return refit.Config{
+		Topics: topics, Partitions: Partitions(cfg), ClientOptions: options, Fit: refit.DefaultFit(),
+		Listener: listenerConfig(cfg, topics), Near: songConfig(cfg, topics).Near,
 	}, nil
 }
 

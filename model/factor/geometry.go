@@ -18,15 +18,17 @@ type Geometry struct {
 	curvature []float32 // M = (C + λI)⁻¹, dim×dim
 	songsOf   []float32 // by Index: how many of the songs have the row as a part; 0 for rows of none
 	positives int64     // Table.positives when it was measured
+	refitted  int64     // likewise
 }
 
 // Geometry returns the geometry of the table. It is measured anew when evidence has grown by a thirty-second since, and by at least an
-// eighth of the songs: the sums over the whole catalogue change no faster. One caller measures, the others go on with the old one.
+// eighth of the songs, or when a refit has moved as many rows: the sums over the whole catalogue change no faster. One caller measures, the others go on with the old one.
 func (t *Table) Geometry() *Geometry {
 	g := t.geometry.Load()
 	if g != nil {
 		grown := t.positives.Load() - g.positives
-		if max(grown, -grown) < max(g.positives/32, int64(g.Songs)*evidenceUnit/8, 16*evidenceUnit) {
+		moved := t.refitted.Load() - g.refitted
+		if max(grown, -grown) < max(g.positives/32, int64(g.Songs)*evidenceUnit/8, 16*evidenceUnit) && moved < int64(max(g.Songs/8, 1)) {
 			return g
 		}
 		if !t.measuring.TryLock() {
@@ -57,7 +59,7 @@ const evidenceUnit = 1024
 // of the whole vanishes. The table has the second.
 func (t *Table) measure() *Geometry {
 	d := t.params.Dim
-	positives := t.positives.Load()
+	positives, refitted := t.positives.Load(), t.refitted.Load()
 	t.mu.RLock()
 	rows := t.rows
 	t.mu.RUnlock()
@@ -68,7 +70,7 @@ func (t *Table) measure() *Geometry {
 	m.sum(t.params.Negatives * mean)
 	mirror(m.gram.sums, d)
 	g := &Geometry{
-		Songs: m.songs, dim: d, params: t.params, positives: positives, mean: mean,
+		Songs: m.songs, dim: d, params: t.params, positives: positives, refitted: refitted, mean: mean,
 		gram: m.gram.sums, gram32: make([]float32, d*d), songsOf: m.songsOf,
 	}
 	for i, x := range g.gram {
@@ -174,7 +176,7 @@ func (s *summed) add(a, b []float32) {
 // curvature returns (spread/scale + λI)⁻¹ of a symmetric matrix of which only the lower triangle is read.
 func (p Params) curvature(spread []float64, scale float64, mean float32) []float32 {
 	d := p.Dim
-	lambda := float64(min(p.RidgeMax, p.Ridge+p.SongSparse/max(mean, 1)))
+	lambda := float64(p.SongRidge(mean))
 	factored, column := make([]float64, d*d), make([]float64, d)
 	for i := range d {
 		for k := range i + 1 {
@@ -215,12 +217,6 @@ func (g *Geometry) prior(i Index) float32 {
 		songs = max(songs, g.songsOf[i])
 	}
 	return g.params.Negatives * g.mean * songs
-}
-
-// ridge is λ(c + α₀N) of a listener with c first listens: of those c, and of all that they have not heard.
-func (g *Geometry) ridge(c float32) float32 {
-	p := &g.params
-	return min(p.RidgeMax, p.Ridge+p.ListenerSparse/max(c, 1)) * c * (1 + p.Negatives)
 }
 
 // absence is α₀ of a listener with c first listens: the weight of each song that they have not heard.
@@ -279,7 +275,7 @@ func (s *Solver) Solve(dst []float32, t *Table, g *Geometry, songs []Index, weig
 	if !(total > 0) || math.IsInf(total, 0) || g.Songs == 0 || g.dim != d || len(dst) != d {
 		return false
 	}
-	alpha, ridge := float64(g.absence(float32(total))), float64(g.ridge(float32(total)))
+	alpha, ridge := float64(g.absence(float32(total))), float64(g.params.ListenerRidge(float32(total)))
 	for i := range d {
 		for j := range i + 1 {
 			matrix[i*d+j] += alpha * g.gram[i*d+j]

@@ -3,6 +3,7 @@ package factor
 import (
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 )
 
@@ -235,5 +236,32 @@ func BenchmarkGeometry(b *testing.B) {
 	}
 	for b.Loop() {
 		table.measure()
+	}
+}
+
+// TestGeometryAfterARefit: evidence stays, rows move, so the sums over the catalogue are taken again; not for each row.
+func TestGeometryAfterARefit(t *testing.T) {
+	t.Parallel()
+	p := DefaultParams()
+	p.Dim = 2
+	table := NewTable(p)
+	load := func(song int, x float32, epoch uint32) {
+		table.Load(Published{Kind: KindSong, ID: strconv.Itoa(song), Vector: []float32{x, 0}, Evidence: 100, FirstAt: 1, Epoch: epoch})
+	}
+	const songs = 80
+	for song := range songs {
+		load(song, 1, 0)
+	}
+	before := table.Geometry()
+	measured := map[*Geometry]bool{}
+	for song := range songs {
+		load(song, 2, 1)
+		measured[table.Geometry()] = true
+	}
+	if after := table.Geometry(); after == before || after.gram[0] != 4*songs {
+		t.Errorf("the sum of squares is %v, want %v", after.gram[0], 4*songs)
+	}
+	if len(measured) > 10 {
+		t.Errorf("measured %d times for %d rows", len(measured)-1, songs)
 	}
 }

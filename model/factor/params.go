@@ -85,3 +85,13 @@ func (p Params) Validate() error {
 	decimal("change max", p.ChangeMax, 1e-3, 1e3)
 	return errors.Join(errs...)
 }
+
+// SongRidge is λ of songs, of which an average one has been heard so much.
+func (p Params) SongRidge(mean float32) float32 {
+	return min(p.RidgeMax, p.Ridge+p.SongSparse/max(mean, 1))
+}
+
+// ListenerRidge is λ(c + α₀N) of a listener with c first listens: of those c, and of all that they have not heard.
+func (p Params) ListenerRidge(c float32) float32 {
+	return min(p.RidgeMax, p.Ridge+p.ListenerSparse/max(c, 1)) * c * (1 + p.Negatives)
+}

@@ -26,6 +26,8 @@ type Published struct {
 
 	// Acks holds, for each listener partition, the latest Seq whose change is part of Vector and Bias.
 	Acks []Origin
+	// Epoch is that of the refit that the row has taken in last; 0 is none.
+	Epoch uint32
 }
 
 // change is one combined change of a row by a learner of this process that the published row does not yet hold.
@@ -59,6 +61,10 @@ func (t *Table) Load(r Published) {
 	c.lock(at).Lock()
 	if usable {
 		t.settleLocked(c, at, r)
+		if c.rows[at].epoch != r.Epoch {
+			c.rows[at].epoch = r.Epoch
+			t.refitted.Add(1)
+		}
 	}
 	if r.Kind == KindSong {
 		s := &Stats{Popularity: r.Popularity, Trend: r.Trend, FirstAt: r.FirstAt, LastAt: r.LastAt}
@@ -69,7 +75,20 @@ func (t *Table) Load(r Published) {
 	if r.Kind == KindSong && r.FirstAt != 0 {
 		t.activate(i)
 	}
+	for newest := t.epoch.Load(); usable && r.Epoch > newest && !t.epoch.CompareAndSwap(newest, r.Epoch); newest = t.epoch.Load() {
+	}
 	t.version.Add(1)
+}
+
+// Epoch returns the epoch of the newest refit that any row has taken in; 0 is none.
+func (t *Table) Epoch() uint32 { return t.epoch.Load() }
+
+// EpochOf returns the epoch of the refit that a row has taken in last; 0 is none.
+func (t *Table) EpochOf(i Index) uint32 {
+	c, at := t.at(i)
+	c.lock(at).RLock()
+	defer c.lock(at).RUnlock()
+	return c.rows[at].epoch
 }
 
 // settleLocked forgets the acknowledged changes of a row and sets it to the published values plus the others.

@@ -99,6 +99,25 @@ func (t *Table) Effective(song Index, dst []float32) {
 	}
 }
 
+// Parts calls yield with each row of which the effective vector of a song is the sum, its own first, and with the row's share.
+func (t *Table) Parts(song Index, yield func(row Index, share float32)) {
+	c, at := t.at(song)
+	c.lock(at).RLock()
+	f := c.features[at]
+	c.lock(at).RUnlock()
+	yield(song, 1)
+	for _, row := range [2]Index{f.artist, f.language} {
+		if row != None {
+			yield(row, 1)
+		}
+	}
+	for _, row := range f.genres {
+		if row != None {
+			yield(row, f.genreShare)
+		}
+	}
+}
+
 // Vector sets dst to the vector of a row of any kind and returns its evidence.
 func (t *Table) Vector(i Index, dst []float32) float32 {
 	c, at := t.at(i)

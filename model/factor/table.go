@@ -45,6 +45,7 @@ type row struct {
 	kind      Kind
 	active    bool
 	ordinal   uint32 // position among songs
+	epoch     uint32 // of the refit that it has taken in last
 	recording uint64
 	pending   *change
 	meta      *Meta  // replaced as a whole, never changed
@@ -81,6 +82,9 @@ type Table struct {
 	active int // songs that somebody has listened to
 
 	version atomic.Uint64 // grows with each Load and Describe
+	epoch   atomic.Uint32 // of the newest refit
+
+	refitted atomic.Int64 // rows that came in another epoch than they were in
 }
 
 // NewTable returns an empty table. p must be valid.

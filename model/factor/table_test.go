@@ -518,3 +518,21 @@ func BenchmarkScore(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(songs)), "ns/song")
 }
+
+// TestEpochs: a row has the epoch that was loaded last, the table the newest of all.
+func TestEpochs(t *testing.T) {
+	t.Parallel()
+	table := NewTable(DefaultParams())
+	load := func(id string, epoch uint32) {
+		table.Load(Published{Kind: KindSong, ID: id, Vector: make([]float32, DefaultParams().Dim), Epoch: epoch})
+	}
+	for _, step := range []struct {
+		id            string
+		epoch, newest uint32
+	}{{"a", 0, 0}, {"b", 2, 2}, {"a", 1, 2}, {"b", 3, 3}} {
+		load(step.id, step.epoch)
+		if got := table.EpochOf(table.Song(step.id)); got != step.epoch || table.Epoch() != step.newest {
+			t.Errorf("after %+v: row %d, table %d", step, got, table.Epoch())
+		}
+	}
+}

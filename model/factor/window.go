@@ -81,7 +81,7 @@ func (w *window) solve(g *Geometry, p []float32, steps int) {
 
 // apply sets w.applied to the matrix times v.
 func (w *window) apply(g *Geometry, v []float32) {
-	absence, ridge := g.absence(w.total), g.ridge(w.total)
+	absence, ridge := g.absence(w.total), g.params.ListenerRidge(w.total)
 	dots(v, g.gram32, w.applied)
 	for i, x := range v {
 		w.applied[i] = absence*w.applied[i] + ridge*x
