@@ -54,7 +54,7 @@ func (t *Transactor) Send(ctx context.Context, m Message) error {
 		}
 		t.open = true
 	}
-	r := &kgo.Record{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: m.Headers}
+	r := &kgo.Record{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: m.Headers, Timestamp: m.At}
 	t.cl.Produce(ctx, r, func(_ *kgo.Record, err error) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
