@@ -31,6 +31,8 @@ func NewTransactor(options []kgo.Opt, id string, timeout time.Duration) (*Transa
 		kgo.RecordPartitioner(keyedPartitioner("")),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(timeout),
+		// A topic that was just created is asked for again at once: with the usual 5 s the transaction would time out meanwhile.
+		kgo.MetadataMinAge(250 * time.Millisecond),
 	}, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("making a transactor: %w", err)
