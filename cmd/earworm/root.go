@@ -93,6 +93,7 @@ func commands(a *app) []*cobra.Command {
 		newVerifyCommand(a),
 		newDLQCommand(a),
 		newEraseCommand(a),
+		newReshardCommand(a),
 		newConfigCommand(a),
 		newHealthCommand(a),
 		newVersionCommand(a),
