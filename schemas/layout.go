@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // LayoutKey is the key of the record that holds the Layout.
@@ -65,6 +66,19 @@ func (t Topics) Generation(number int) Topics {
 		*name += suffix
 	}
 	return t
+}
+
+// FirstName returns the name that an internal topic had in the first
+// generation: what the same topic has in common with itself over all of them.
+func FirstName(topic string) string {
+	at := strings.LastIndex(topic, "-g")
+	if at < 0 {
+		return topic
+	}
+	if n, err := strconv.Atoi(topic[at+2:]); err != nil || n < 2 {
+		return topic
+	}
+	return topic[:at]
 }
 
 // Moving returns the topics that belong to a generation.

@@ -46,6 +46,16 @@ func TestGenerations(t *testing.T) {
 	if third.ListenerChangelog != "app-listener-changelog-g3" || third.Playlists != first.Playlists || third.Layout != first.Layout {
 		t.Errorf("%+v", third)
 	}
+	for n, topic := range third.Moving() {
+		if FirstName(topic) != first.Moving()[n] || FirstName(first.Moving()[n]) != first.Moving()[n] {
+			t.Errorf("%s was once %s", topic, FirstName(topic))
+		}
+	}
+	for _, other := range []string{"", "a-g", "a-g1", "a-gx", "a-g2x", "music.events.v1"} {
+		if FirstName(other) != other {
+			t.Errorf("%q is of no generation, but became %q", other, FirstName(other))
+		}
+	}
 	moving := third.Moving()
 	for _, spec := range third.Specs() {
 		if (spec.Rule == PartitionsP) != slices.Contains(moving, spec.Name) {

@@ -339,6 +339,39 @@ func same(t *testing.T, want, got rows) {
 	}
 }
 
+// TestVerifyKnowsLettersOfEarlierTopics: a dead letter names the topic that it came from, which is another one after a move.
+func TestVerifyKnowsLettersOfEarlierTopics(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 4, "")
+	for _, partitions := range []int{8, 16} {
+		r.serve(allRoles(), func(ctx context.Context, c *feed.Client) {
+			r.live(ctx, c)
+			r.drain(ctx, c)
+			r.write(stream.Message{Topic: r.place().Listens, Partition: -1, Key: []byte("somebody"), Value: []byte("no event")})
+			r.drain(ctx, c)
+		})
+		r.verify()
+		r.reshard(partitions)
+	}
+	if report := r.verify(); report.Outcomes.DeadLettered != 2 {
+		t.Errorf("outcomes %+v, want two dead letters", report.Outcomes)
+	}
+}
+
+// write sends a message.
+func (r *rig) write(m stream.Message) {
+	r.t.Helper()
+	producer, err := stream.NewProducer(r.options())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer producer.Close()
+	producer.Send(r.bounded(), m)
+	if err := producer.Flush(r.bounded()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // TestFourEightSixteen moves an application with everything in flight that can be, twice, and lets it live on.
 func TestFourEightSixteen(t *testing.T) {
 	t.Parallel()
@@ -577,18 +610,10 @@ func TestBeginsAnewWhenTheOldTopicsChange(t *testing.T) {
 	r := inFlight(t)
 	write := func() {
 		t.Helper()
-		producer, err := stream.NewProducer(r.options())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer producer.Close()
 		event := schemas.Event{Kind: schemas.KindPlay, At: r.world.WeekStart(1).UnixMilli(), Song: []byte("written meanwhile")}
-		producer.Send(r.bounded(), stream.Message{
+		r.write(stream.Message{
 			Topic: service.Topics(r.cfg).Listens, Partition: stream.PartitionOf([]byte("late"), 4), Key: []byte("late"), Value: event.AppendBinary(nil),
 		})
-		if err := producer.Flush(r.bounded()); err != nil {
-			t.Fatal(err)
-		}
 	}
 	if err := r.interrupted(8, 10_000); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
