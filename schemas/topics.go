@@ -9,8 +9,9 @@ type Topics struct {
 	Events, Catalog, Users string
 	// Listens to Ticks are internal to the application.
 	Listens, ListenerChangelog, SongUpdates, SongFactors, Ticks string
-	// LetterMarks is internal too: what became of dead letters.
-	LetterMarks string
+	// LetterMarks is internal too: what became of dead letters. So is Layout:
+	// which generation of Listens to Ticks is in force.
+	LetterMarks, Layout string
 	// Playlists to DeadLetters are what the application writes for others.
 	Playlists, Patches, Trends, Metrics, DeadLetters string
 }
@@ -27,6 +28,7 @@ func NewTopics(app string) Topics {
 		SongFactors:       app + "-song-factors",
 		Ticks:             app + "-ticks",
 		LetterMarks:       app + "-dead-letter-marks",
+		Layout:            app + "-layout",
 		Playlists:         app + ".playlists.weekly.v1",
 		Patches:           app + ".playlists.patch.v1",
 		Trends:            app + ".trends.v1",
@@ -100,7 +102,10 @@ func (t Topics) Specs() []TopicSpec {
 	}
 	// The lists of the last four weeks stay readable although the key is the
 	// listener's; an erased listener's are gone within 29 days.
-	playlists := compacted(t.Playlists, PartitionsP, "user", "playlist, JSON; null withdraws")
+	//
+	// What others read keeps its number of partitions when the internal topics
+	// get more: a key must stay where its earlier records are.
+	playlists := compacted(t.Playlists, PartitionsAny, "user", "playlist, JSON; null withdraws")
 	playlists.MinCompactionLag, playlists.MaxCompactionLag = 28*day, 29*day
 	fixed := func(s TopicSpec, partitions int32) TopicSpec {
 		s.Rule, s.Fixed = PartitionsFixed, partitions
@@ -116,11 +121,12 @@ func (t Topics) Specs() []TopicSpec {
 		compacted(t.SongFactors, PartitionsP, "row", "factor row, compact"),
 		kept(t.Ticks, PartitionsP, 14*day, "partition", "tick, compact"),
 		playlists,
-		kept(t.Patches, PartitionsP, 2*day, "user", "playlist patch, JSON"),
-		kept(t.Trends, PartitionsP, 7*day, "song", "trend, JSON"),
+		kept(t.Patches, PartitionsAny, 2*day, "user", "playlist patch, JSON"),
+		kept(t.Trends, PartitionsAny, 7*day, "song", "trend, JSON"),
 		fixed(kept(t.Metrics, PartitionsFixed, 30*day, "experiment and variant", "metrics, JSON"), 4),
 		fixed(kept(t.DeadLetters, PartitionsFixed, 14*day, "original key", "original value"), 4),
 		// Twice as long as the letters: a segment goes when its last record is old enough, so a letter can stay longer than its retention.
 		fixed(kept(t.LetterMarks, PartitionsFixed, 28*day, "place of a dead letter", "what became of it, JSON"), 1),
+		fixed(compacted(t.Layout, PartitionsFixed, "what the record says", "generation in force, progress of a move, JSON"), 1),
 	}
 }

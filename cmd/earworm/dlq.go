@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"earworm/consumers/feed"
 	"earworm/consumers/letters"
 	"earworm/internal/run"
 	"earworm/internal/service"
@@ -97,17 +98,14 @@ func parseInstant(text string, now time.Time) (time.Time, bool) {
 	return now.Add(-ago), err == nil && ago >= 0
 }
 
-// withLetters gives the dead letters of the configuration's cluster to fn.
+// withLetters gives the dead letters of the configuration's application to fn.
 func (a *app) withLetters(ctx context.Context, fn func(*letters.Client) error) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := client.Ping(ctx); err != nil {
-		return run.WithCode(run.CodeTemporary, err)
-	}
-	cfg, err := service.LettersConfig(a.config)
+	return a.withPlace(ctx, func(_ *feed.Client, place service.Place) error { return a.withLettersOf(place, fn) })
+}
+
+// withLettersOf is withLetters for who has located the application.
+func (a *app) withLettersOf(place service.Place, fn func(*letters.Client) error) error {
+	cfg, err := service.LettersConfig(a.config, place)
 	if err != nil {
 		return run.WithCode(run.CodeConfig, err)
 	}

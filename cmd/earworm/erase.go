@@ -31,9 +31,14 @@ func newEraseCommand(a *app) *cobra.Command {
 			"Ends with 75 if something is left, or a role does not answer: run it again.",
 		Args: exactArgs("USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *feed.Client) error {
-				return a.withLetters(cmd.Context(), func(dead *letters.Client) error {
-					receipt, err := a.erase(cmd.Context(), c, dead, args[0], dryRun, wait)
+			return a.withPlace(cmd.Context(), func(c *feed.Client, place service.Place) error {
+				cfg, err := service.ErasureConfig(a.config, place)
+				if err != nil {
+					return run.WithCode(run.CodeConfig, err)
+				}
+				cfg.Wait = wait
+				return a.withLettersOf(place, func(dead *letters.Client) error {
+					receipt, err := a.erase(cmd.Context(), cfg, c, dead, args[0], dryRun)
 					if receipt != nil {
 						if err := writeReceipt(a.out, file, receipt); err != nil {
 							return run.WithCode(run.CodeIO, err)
@@ -50,14 +55,10 @@ func newEraseCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) erase(ctx context.Context, c *feed.Client, dead *letters.Client, user string, dryRun bool, wait time.Duration) (*erasure.Receipt, error) {
-	cfg, err := service.ErasureConfig(a.config)
-	if err != nil {
-		return nil, run.WithCode(run.CodeConfig, err)
-	}
+func (a *app) erase(ctx context.Context, cfg erasure.Config, c *feed.Client, dead *letters.Client, user string, dryRun bool) (*erasure.Receipt, error) {
 	bar := newProgress(a.err, "reading", "records", 0)
 	defer bar.Done()
-	cfg.Progress, cfg.Now, cfg.Wait = bar.Add, time.Now, wait
+	cfg.Progress, cfg.Now = bar.Add, time.Now
 	if dryRun {
 		return erasure.Look(ctx, cfg, c, dead, user)
 	}
@@ -65,7 +66,7 @@ func (a *app) erase(ctx context.Context, c *feed.Client, dead *letters.Client, u
 }
 
 // writeReceipt prints a receipt, and writes it to a file if one is named. One that is there is not overwritten: it may be another's.
-func writeReceipt(w io.Writer, name string, receipt *erasure.Receipt) error {
+func writeReceipt(w io.Writer, name string, receipt any) error {
 	text, err := json.MarshalIndent(receipt, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the receipt: %w", err)

@@ -28,7 +28,7 @@ func newPlaylistCommand(a *app) *cobra.Command {
 		Short: "Print a listener's latest weekly playlist, with the reason for each track",
 		Args:  exactArgs("USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *feed.Client) error {
+			return a.withOutputs(cmd.Context(), func(c *feed.Client) error {
 				list, titles, err := findPlaylist(cmd.Context(), c, args[0], week)
 				if err != nil {
 					return err
@@ -93,7 +93,7 @@ func newPlaylistsCommand(a *app) *cobra.Command {
 			if format != "csv" && format != "ndjson" {
 				return usage(fmt.Errorf("--format is %q, want csv or ndjson", format))
 			}
-			return a.withClient(cmd.Context(), func(c *feed.Client) error {
+			return a.withOutputs(cmd.Context(), func(c *feed.Client) error {
 				return exportPlaylists(cmd.Context(), c, a.out, format)
 			})
 		},

@@ -35,7 +35,7 @@ func newProduceCommand(a *app) *cobra.Command {
 				return err
 			}
 			defer closeFile()
-			return a.withClient(cmd.Context(), func(c *feed.Client) error { return a.produce(cmd.Context(), c, in) })
+			return a.withOutputs(cmd.Context(), func(c *feed.Client) error { return a.produce(cmd.Context(), c, in) })
 		},
 	}
 	return cmd

@@ -31,26 +31,26 @@ func newRefitCommand(a *app) *cobra.Command {
 			if halfLife < 1 || sweeps < 1 || cfg.Sample < 0 || cfg.PairsMax < 1 || cfg.Wait < 0 {
 				return usage(errors.New("half-life, sweeps and pairs must be at least 1, sample and wait not negative"))
 			}
-			full, err := service.RefitConfig(a.config)
-			if err != nil {
-				return run.WithCode(run.CodeConfig, err)
-			}
-			full.Fit.HalfLife, full.Fit.Sweeps = decay.HalfLife(time.Duration(halfLife)*24*time.Hour), sweeps
-			full.Sample, full.PairsMax, full.DryRun, full.Wait = cfg.Sample, cfg.PairsMax, cfg.DryRun, cfg.Wait
-			full.Ready = func(r refit.Report) error { return printPlan(a.out, r) }
-			bar := newProgress(a.err, string(refit.StageRows), "rows", 0)
-			full.Begin = func(stage refit.Stage, total int64) {
-				switch stage {
-				case refit.StageRows:
-				case refit.StageWait:
-					return // there is nothing to count
-				default:
-					bar.Done()
+			return a.withPlace(cmd.Context(), func(c *feed.Client, place service.Place) error {
+				full, err := service.RefitConfig(a.config, place)
+				if err != nil {
+					return run.WithCode(run.CodeConfig, err)
 				}
-				bar = newProgress(a.err, string(stage), unitOf(stage), total)
-			}
-			full.Done = func(n int64) { bar.Add(n) }
-			return a.withClient(cmd.Context(), func(c *feed.Client) error {
+				full.Fit.HalfLife, full.Fit.Sweeps = decay.HalfLife(time.Duration(halfLife)*24*time.Hour), sweeps
+				full.Sample, full.PairsMax, full.DryRun, full.Wait = cfg.Sample, cfg.PairsMax, cfg.DryRun, cfg.Wait
+				full.Ready = func(r refit.Report) error { return printPlan(a.out, r) }
+				bar := newProgress(a.err, string(refit.StageRows), "rows", 0)
+				full.Begin = func(stage refit.Stage, total int64) {
+					switch stage {
+					case refit.StageRows:
+					case refit.StageWait:
+						return // there is nothing to count
+					default:
+						bar.Done()
+					}
+					bar = newProgress(a.err, string(stage), unitOf(stage), total)
+				}
+				full.Done = func(n int64) { bar.Add(n) }
 				report, err := refit.Run(cmd.Context(), full, c)
 				bar.Done()
 				if err != nil {

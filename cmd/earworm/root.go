@@ -94,6 +94,7 @@ func commands(a *app) []*cobra.Command {
 		newDLQCommand(a),
 		newEraseCommand(a),
 		newRefitCommand(a),
+		newReshardCommand(a),
 		newConfigCommand(a),
 		newHealthCommand(a),
 		newVersionCommand(a),

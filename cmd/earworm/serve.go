@@ -10,6 +10,7 @@ import (
 	"earworm/consumers/feed"
 	"earworm/internal/run"
 	"earworm/internal/service"
+	"earworm/schemas"
 )
 
 // newServeCommand runs the roles of this process against a Kafka cluster.
@@ -57,20 +58,20 @@ func (a *app) announce(_ *service.Service) {
 	}
 }
 
-// client returns a client of the running system. The caller closes it.
-func (a *app) client() (*feed.Client, error) {
+// client returns a client of the topics. The caller closes it.
+func (a *app) client(topics schemas.Topics) (*feed.Client, error) {
 	options, err := service.KafkaOptions(a.config)
 	if err != nil {
 		return nil, run.WithCode(run.CodeConfig, err)
 	}
 	return feed.New(feed.Config{
-		App: a.config.App, Topics: service.Topics(a.config), Partitions: service.Partitions(a.config), ClientOptions: options,
+		App: a.config.App, Topics: topics, Partitions: service.Partitions(a.config), ClientOptions: options,
 	})
 }
 
-// withClient runs fn with a client of the running system. Brokers that do not answer within reach are a temporary error.
-func (a *app) withClient(ctx context.Context, fn func(*feed.Client) error) error {
-	client, err := a.client()
+// withOutputs runs fn with a client that must use what others write and read only: those topics are always the same.
+func (a *app) withOutputs(ctx context.Context, fn func(*feed.Client) error) error {
+	client, err := a.client(service.Topics(a.config))
 	if err != nil {
 		return err
 	}
@@ -79,4 +80,25 @@ func (a *app) withClient(ctx context.Context, fn func(*feed.Client) error) error
 		return run.WithCode(run.CodeTemporary, err)
 	}
 	return fn(client)
+}
+
+// withClient runs fn with a client of the running system. Brokers that do not answer within reach are a temporary error.
+func (a *app) withClient(ctx context.Context, fn func(*feed.Client) error) error {
+	return a.withPlace(ctx, func(c *feed.Client, _ service.Place) error { return fn(c) })
+}
+
+// withPlace is withClient for who uses internal topics by name.
+func (a *app) withPlace(ctx context.Context, fn func(*feed.Client, service.Place) error) error {
+	return a.withOutputs(ctx, func(*feed.Client) error { // only now are the brokers known to answer
+		place, err := service.Locate(ctx, a.config)
+		if err != nil {
+			return err
+		}
+		client, err := a.client(place.Topics)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return fn(client, place)
+	})
 }

@@ -23,7 +23,7 @@ func newTrendsCommand(a *app) *cobra.Command {
 		Short: "Print the songs that are going viral, strongest first",
 		Args:  exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withClient(cmd.Context(), func(c *feed.Client) error {
+			return a.withOutputs(cmd.Context(), func(c *feed.Client) error {
 				type place struct {
 					song   schemas.SongID
 					region string

@@ -41,11 +41,12 @@ func newVerifyCommand(a *app) *cobra.Command {
 			} else if a.config.Ingest.PseudonymKey.IsSet() {
 				return run.WithCode(run.CodeConfig, fmt.Errorf("ingest.pseudonym_key: %w", err))
 			}
-			cfg.App, cfg.Topics, cfg.Partitions = a.config.App, service.Topics(a.config), service.Partitions(a.config)
+			cfg.App, cfg.Partitions = a.config.App, service.Partitions(a.config)
 			cfg.ClientOptions, cfg.DedupeWindow = options, a.config.Listener.DedupeWindow
 			bar := newProgress(a.err, "reading", "records", 0)
 			cfg.Progress = bar.Add
-			return a.withClient(cmd.Context(), func(c *feed.Client) error {
+			return a.withPlace(cmd.Context(), func(c *feed.Client, place service.Place) error {
+				cfg.Topics = place.Topics
 				report, err := verify.Run(cmd.Context(), cfg, c)
 				bar.Done()
 				if err != nil {

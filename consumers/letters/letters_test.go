@@ -446,3 +446,27 @@ func TestErasedLettersAreNeitherShownNorSent(t *testing.T) {
 		t.Errorf("%d erased, %v", erased, err)
 	}
 }
+
+// TestReplayAfterAMove: a record that was refused before the application was resharded goes to the topic in force, to the partition of its
+// key; one without a key, whose partition said whose it is, goes nowhere.
+func TestReplayAfterAMove(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first := r.topics
+	r.topics = first.Generation(2)
+	r.create(4, first.Listens)
+	r.create(8, r.topics.Listens, r.topics.SongUpdates)
+	key := "listener 3"
+	r.letter(0, time.Now(), key, "v", from(first.Listens, stream.PartitionOf([]byte(key), 4), schemas.CodeCorrupt)...)
+	r.letter(0, time.Now(), "", "w", from(first.SongUpdates, 1, schemas.CodeCorrupt)...)
+	c := r.open()
+	defer c.Close()
+	result, err := c.Replay(t.Context(), letters.Request{})
+	if want := (letters.Result{Chosen: 2, Sent: 1, NoSource: 1}); err != nil || result != want {
+		t.Errorf("result %+v, %v, want %+v", result, err, want)
+	}
+	got := r.committed(r.topics.Listens)
+	if len(got) != 1 || got[0].Partition != stream.PartitionOf([]byte(key), 8) || len(r.committed(first.Listens)) != 0 {
+		t.Errorf("sent %+v", got)
+	}
+}

@@ -38,6 +38,37 @@ type task struct {
 	tally        map[string]*inputTally
 	changelogEnd atomic.Int64 // highest produced changelog offset + 1, from the promises of the open transaction
 	produceErr   atomic.Pointer[error]
+	admission    *admission
+}
+
+// admission is the question of whether the tasks of one assignment may work, asked once for all of them.
+type admission struct {
+	turn    chan struct{} // held over the question
+	granted bool
+}
+
+func newAdmission() *admission { return &admission{turn: make(chan struct{}, 1)} }
+
+// ask asks unless it was granted before. The assignment that it belongs to came before, so this member is known to the group by now:
+// whoever forbids it to work first and looks at the members then sees it, or is seen here.
+func (a *admission) ask(ctx context.Context, admit func(context.Context) error) error {
+	if admit == nil {
+		return nil
+	}
+	select {
+	case a.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err() //nolint:wrapcheck // the caller looks at the same context
+	}
+	defer func() { <-a.turn }()
+	if a.granted {
+		return nil
+	}
+	if err := admit(ctx); err != nil {
+		return err
+	}
+	a.granted = true
+	return nil
 }
 
 // inputTally counts one input partition in the open transaction, and where it stands.
@@ -123,9 +154,10 @@ func (s *session) onAssigned(_ context.Context, _ *kgo.Client, added map[string]
 	defer func() { <-s.r.gate }()
 	s.dropUnassigned()
 	s.forget(added)
+	asked := newAdmission()
 	for topic, partitions := range added {
 		for _, p := range partitions {
-			s.register(topic, p) //nolint:contextcheck // the session has a context of its own: it outlives the callback
+			s.register(topic, p, asked) //nolint:contextcheck // the session has a context of its own: it outlives the callback
 		}
 	}
 	s.r.setJoined(true)
@@ -170,7 +202,7 @@ func (s *session) dropUnassigned() {
 }
 
 // register adds the input partition to its task, and makes the task if it is new.
-func (s *session) register(topic string, partition int32) {
+func (s *session) register(topic string, partition int32, asked *admission) {
 	r := s.r
 	r.mu.Lock()
 	t, ok := r.tasks[partition]
@@ -187,6 +219,7 @@ func (s *session) register(topic string, partition int32) {
 		partition: partition,
 		topics:    map[string]struct{}{topic: {}},
 		tally:     make(map[string]*inputTally),
+		admission: asked,
 	}
 	t.out = Output{
 		produce: func(r *kgo.Record, promise func(*kgo.Record, error)) {

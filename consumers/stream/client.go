@@ -91,7 +91,9 @@ func (p *Producer) Close() { p.cl.Close() }
 
 // FollowerConfig describes a broadcast consumer: it belongs to no group and reads every partition from the start.
 type FollowerConfig struct {
-	Topics        []string
+	Topics []string
+	// Spans, if set, are the partitions of Topics to read, and from where to where; what lies behind an end may be handed over too.
+	Spans         map[TopicPartition]Span
 	ClientOptions []kgo.Opt
 	Logger        *slog.Logger
 	// OnBatch gets committed records of one partition, in order, barriers left out; the slice and what it points to
@@ -146,7 +148,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		kgo.DisableClientMetrics(),
 	}, f.cfg.ClientOptions...)
 	cl, err := kgo.NewClient(append(opts,
-		kgo.ConsumeTopics(f.cfg.Topics...),
+		f.consume(),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -172,10 +174,33 @@ func (f *Follower) Run(ctx context.Context) error {
 	return nil
 }
 
+// consume says what to read.
+func (f *Follower) consume() kgo.Opt {
+	if f.cfg.Spans == nil {
+		return kgo.ConsumeTopics(f.cfg.Topics...)
+	}
+	from := make(map[string]map[int32]kgo.Offset)
+	for tp, span := range f.cfg.Spans {
+		if from[tp.Topic] == nil {
+			from[tp.Topic] = make(map[int32]kgo.Offset)
+		}
+		from[tp.Topic][tp.Partition] = kgo.NewOffset().At(span.Start)
+	}
+	return kgo.ConsumePartitions(from)
+}
+
 // aim notes the high watermark of every partition, trying until the brokers answer.
 func (f *Follower) aim(ctx context.Context, cl *kgo.Client) error {
 	f.next = make(map[TopicPartition]int64)
 	f.target = make(map[TopicPartition]int64)
+	for tp, span := range f.cfg.Spans {
+		if span.Start < span.End {
+			f.next[tp], f.target[tp] = span.Start, span.End
+		}
+	}
+	if f.cfg.Spans != nil {
+		return nil
+	}
 	admin := kadm.NewClient(cl)
 	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
 		starts, err := admin.ListStartOffsets(ctx, f.cfg.Topics...)
@@ -327,6 +352,31 @@ func ReadAll(ctx context.Context, options []kgo.Opt, topics []string, fn func(*R
 		Topics: topics, ClientOptions: options, Until: true,
 		OnBatch: func(records []Record) error {
 			for i := range records {
+				if err := fn(&records[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := f.Run(ctx); err != nil {
+		return err
+	}
+	return ctx.Err() //nolint:wrapcheck // a read that was cut off is not complete
+}
+
+// ReadSpan hands the committed records of a partition that lie in a span to fn, in order.
+func ReadSpan(ctx context.Context, options []kgo.Opt, tp TopicPartition, span Span, fn func(*Record) error) error {
+	f, err := NewFollower(FollowerConfig{
+		Topics: []string{tp.Topic}, Spans: map[TopicPartition]Span{tp: span}, ClientOptions: options, Until: true,
+		OnBatch: func(records []Record) error {
+			for i := range records {
+				if records[i].Offset >= span.End {
+					return nil
+				}
 				if err := fn(&records[i]); err != nil {
 					return err
 				}

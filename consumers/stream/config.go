@@ -40,6 +40,9 @@ type Config struct {
 	// OpenStore opens the local store of a task; nil for a role without state. It may be called again for the same
 	// partition after the previous store was closed.
 	OpenStore func(ctx context.Context, partition int32) (Store, error)
+	// Admit, if set, is asked after this member has joined and before a task gets its first record: the group alone cannot tell
+	// whether anybody should work at all. ErrNotAdmitted ends Run, another error is tried again.
+	Admit func(ctx context.Context) error
 	// NewTask makes the task of a partition on its restored store (nil for a role without state).
 	NewTask func(partition int32, store Store) (Task, error)
 	// ClientOptions are applied to every Kafka client of the runtime: brokers, TLS, SASL, hooks, see ClientOptions.

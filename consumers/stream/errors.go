@@ -11,6 +11,8 @@ var (
 	ErrUnknownOutcome = errors.New("the outcome of a transaction is unknown")
 	// ErrFenced means that another process uses this instance id, or took over after a long pause.
 	ErrFenced = errors.New("fenced by another member with the same instance id")
+	// ErrNotAdmitted is what Config.Admit returns for no.
+	ErrNotAdmitted = errors.New("this process may not work")
 	// ErrNotOwned means that this process does not own the partition, or is still restoring it.
 	ErrNotOwned = errors.New("the partition is not owned by this process, or is being restored")
 )

@@ -32,6 +32,8 @@ type Message struct {
 	// Value nil is a tombstone.
 	Value   []byte
 	Headers []Header
+	// At is the timestamp of a record that a Transactor copies; zero is the time of producing, as everywhere else.
+	At time.Time
 }
 
 // Change is one change of a task's local state; Value nil deletes the key.

@@ -22,6 +22,9 @@ var barrierKey = []byte("\x00barrier") //nolint:gochecknoglobals // a constant t
 // also a broadcast topic skip such records.
 func IsBarrier(key []byte) bool { return bytes.Equal(key, barrierKey) }
 
+// BarrierKey returns the key of such records: readers of topics pass over them.
+func BarrierKey() []byte { return bytes.Clone(barrierKey) }
+
 // storeAttemptsMax is how often opening a store or making a task is tried before the runtime gives up.
 const storeAttemptsMax = 8
 
@@ -49,6 +52,10 @@ func (s *session) restore(ctx context.Context, t *task) {
 		if err == nil {
 			break
 		}
+		if errors.Is(err, ErrNotAdmitted) {
+			s.fail(fatal(err))
+			return
+		}
 		if _, local := errors.AsType[*localError](err); local {
 			if attempts++; attempts >= storeAttemptsMax {
 				s.fail(fatal(err))
@@ -72,6 +79,9 @@ func (e *localError) Error() string { return e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
 func (s *session) restoreOnce(ctx context.Context, t *task) error {
+	if err := t.admission.ask(ctx, s.r.cfg.Admit); err != nil {
+		return fmt.Errorf("asking whether task %d may work: %w", t.partition, err)
+	}
 	if s.r.cfg.stateful() {
 		if t.store == nil {
 			store, err := s.r.cfg.OpenStore(ctx, t.partition)

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type TopicSpec struct {
 	Partitions int32
 	// Any accepts whatever count an existing topic has; Partitions is then for creating it only.
 	Any bool
+	// Grow is the command that gives an existing topic more partitions; default is the one of Kafka, which moves no records.
+	Grow string
 	// Replication is the factor for a new topic; 0 means the broker's default.
 	Replication int16
 	// Cleanup is the cleanup.policy, "delete", "compact" or "compact,delete"; empty accepts any.
@@ -79,7 +82,7 @@ func reconcile(ctx context.Context, cl *kgo.Client, specs []TopicSpec, create bo
 }
 
 func partitionMismatch(s TopicSpec, have int) error {
-	fix := fmt.Sprintf("kafka-topics.sh --alter --topic %s --partitions %d", s.Name, s.Partitions)
+	fix := cmp.Or(s.Grow, fmt.Sprintf("kafka-topics.sh --alter --topic %s --partitions %d", s.Name, s.Partitions))
 	if have > int(s.Partitions) {
 		fix = fmt.Sprintf("delete the topic, or configure %d partitions", have)
 	}

@@ -31,6 +31,8 @@ func NewTransactor(options []kgo.Opt, id string, timeout time.Duration) (*Transa
 		kgo.RecordPartitioner(keyedPartitioner("")),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(timeout),
+		// A topic that was just created is asked for again at once: with the usual 5 s the transaction would time out meanwhile.
+		kgo.MetadataMinAge(250 * time.Millisecond),
 	}, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("making a transactor: %w", err)
@@ -54,7 +56,7 @@ func (t *Transactor) Send(ctx context.Context, m Message) error {
 		}
 		t.open = true
 	}
-	r := &kgo.Record{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: m.Headers}
+	r := &kgo.Record{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: m.Headers, Timestamp: m.At}
 	t.cl.Produce(ctx, r, func(_ *kgo.Record, err error) {
 		t.mu.Lock()
 		defer t.mu.Unlock()

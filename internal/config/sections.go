@@ -9,7 +9,7 @@ import (
 
 // Topics names the topics and says how they are created.
 type Topics struct {
-	Partitions        int    `koanf:"partitions" help:"Partitions P of the internal topics: a power of two, fixed for the life of the application."`
+	Partitions        int    `koanf:"partitions" help:"Partitions P of the internal topics: a power of two. Only earworm reshard changes it."`
 	ReplicationFactor int    `koanf:"replication_factor" help:"Replicas of topics that are created; -1 takes the broker's default."`
 	Create            bool   `koanf:"create" help:"Create missing topics at start. Off: they must exist."`
 	Events            string `koanf:"events" help:"Input: listening events. Empty: music.events.v1."`
@@ -26,6 +26,7 @@ type Topics struct {
 	Metrics           string `koanf:"metrics" help:"Output: experiment metrics."`
 	DeadLetters       string `koanf:"dead_letters" help:"Output: records that could not be used, verbatim."`
 	LetterMarks       string `koanf:"letter_marks" help:"Internal: which dead letters were sent again."`
+	Layout            string `koanf:"layout" help:"Internal: which generation of the internal topics is in force."`
 }
 
 // DefaultTopics returns 32 partitions with one replica and derived names.
@@ -37,7 +38,7 @@ func (t Topics) Overrides() map[string]string {
 		"events": t.Events, "catalog": t.Catalog, "users": t.Users, "listens": t.Listens,
 		"listener_changelog": t.ListenerChangelog, "song_updates": t.SongUpdates, "song_factors": t.SongFactors,
 		"ticks": t.Ticks, "playlists": t.Playlists, "patches": t.Patches, "trends": t.Trends, "metrics": t.Metrics,
-		"dead_letters": t.DeadLetters, "letter_marks": t.LetterMarks,
+		"dead_letters": t.DeadLetters, "letter_marks": t.LetterMarks, "layout": t.Layout,
 	}
 	maps.DeleteFunc(names, func(_, name string) bool { return name == "" })
 	return names

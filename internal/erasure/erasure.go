@@ -23,8 +23,10 @@ const roundsMax = 3
 
 // Config says where the system is.
 type Config struct {
-	App           string
-	Topics        schemas.Topics
+	App    string
+	Topics schemas.Topics
+	// Earlier are topics of generations that are no longer in force and that have not been deleted yet.
+	Earlier       []schemas.Topics
 	ClientOptions stream.Options
 	// Aliases are further spellings of fields: alias to canonical name.
 	Aliases map[string]string
@@ -202,6 +204,12 @@ func (r *run) conclude(ctx context.Context, receipt *Receipt, before, now *surve
 		Place: t.SongFactors, What: "songs that the listener had heard", Found: before.songs,
 		Note: "first listens and pairs are taken back, gradient steps stay; rows name no listener",
 	})
+	for _, t := range r.cfg.Earlier {
+		receipt.Places = append(receipt.Places, Place{
+			Place: t.ListenerChangelog, What: "state and events from before the application was resharded", Unbounded: true,
+			Note: "nothing reads it, and it was not looked at; earworm reshard --drop-old deletes it",
+		})
+	}
 	receipt.VerifiedAt, receipt.Limits = r.cfg.Now().UTC(), slices.Clone(limits)
 	receipt.Complete = receipt.EffectiveAt != nil && r.left(now) == 0
 	return nil

@@ -3,8 +3,8 @@ package replay
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"

@@ -14,6 +14,7 @@ import (
 
 	"earworm/consumers/feed"
 	"earworm/consumers/ingest"
+	"earworm/consumers/layout"
 	"earworm/consumers/listener"
 	"earworm/consumers/song"
 	"earworm/consumers/stream"
@@ -67,7 +68,7 @@ type Deps struct {
 type Service struct {
 	cfg     config.Config
 	deps    Deps
-	topics  schemas.Topics
+	names   atomic.Pointer[schemas.Topics]
 	options stream.Options
 	mapper  *pseudonym.Mapper
 	health  *obs.Health
@@ -92,27 +93,29 @@ func New(cfg config.Config, deps Deps) (*Service, error) {
 		return nil, run.WithCode(run.CodeConfig, err)
 	}
 	s := &Service{
-		cfg: cfg, deps: deps, topics: Topics(cfg), options: append(options, deps.KafkaOptions...), mapper: mapper,
+		cfg: cfg, deps: deps, options: append(options, deps.KafkaOptions...), mapper: mapper,
 		health: obs.NewHealth(time.Minute, deps.Now), factors: factor.NewTable(learnParams(cfg.Learn)),
 		fatal: make(chan error, 1),
 	}
-	errs := []error{ingestConfig(cfg, s.topics).Validate(), listenerConfig(cfg, s.topics).Validate(), songConfig(cfg, s.topics).Validate()}
+	topics := Topics(cfg)
+	s.names.Store(&topics)
+	errs := []error{ingestConfig(cfg, topics).Validate(), listenerConfig(cfg, topics).Validate(), songConfig(cfg, topics).Validate()}
 	if err := errors.Join(errs...); err != nil {
 		return nil, run.WithCode(run.CodeConfig, err)
 	}
-	s.near = cooccur.NewTable(songConfig(cfg, s.topics).Near, s.factors)
-	s.ranker = rank.New(s.factors, s.near, listenerConfig(cfg, s.topics).Rank)
+	s.near = cooccur.NewTable(songConfig(cfg, topics).Near, s.factors)
+	s.ranker = rank.New(s.factors, s.near, listenerConfig(cfg, topics).Rank)
 	s.health.AddCheck("topics", func() (bool, string) { return false, "brokers not reached yet" })
 	return s, nil
 }
 
-// Topics returns the names in use.
-func (s *Service) Topics() schemas.Topics { return s.topics }
+// Topics returns the names in use: those of the first generation until the brokers have said which one is in force.
+func (s *Service) Topics() schemas.Topics { return *s.names.Load() }
 
 // Feed returns a client of this system.
 func (s *Service) Feed() (*feed.Client, error) {
 	return feed.New(feed.Config{
-		App: s.cfg.App, Topics: s.topics, Partitions: Partitions(s.cfg), ClientOptions: s.options,
+		App: s.cfg.App, Topics: s.Topics(), Partitions: Partitions(s.cfg), ClientOptions: s.options,
 		DrainInterval: 50 * time.Millisecond,
 	})
 }
@@ -227,12 +230,14 @@ func (s *Service) watchDisk(ctx context.Context) error {
 
 // runRoles creates the topics, fills the table and then runs the roles.
 func (s *Service) runRoles(ctx context.Context) error {
-	if err := s.ensureTopics(ctx); err != nil || ctx.Err() != nil {
+	generation, err := s.ensureTopics(ctx)
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
+	topics := s.Topics()
 	group := run.NewGroup(run.GroupConfig{}, s.deps.Logger)
 	songs, err := table.New(
-		table.Config{SongFactors: s.topics.SongFactors, Catalog: s.topics.Catalog, ClientOptions: s.options},
+		table.Config{SongFactors: topics.SongFactors, Catalog: topics.Catalog, ClientOptions: s.options},
 		table.Deps{Tables: table.Tables{Factors: s.factors, Neighbours: s.near, Ranker: s.ranker}, Logger: s.deps.Logger, Registerer: s.deps.Registry},
 	)
 	if err != nil {
@@ -242,7 +247,7 @@ func (s *Service) runRoles(ctx context.Context) error {
 	group.Add("table", labelled("table", songs))
 	for _, role := range []struct {
 		name  string
-		build func() (*stream.Runtime, error)
+		build func(generation int) (*stream.Runtime, error)
 		keep  *atomic.Pointer[stream.Runtime]
 	}{
 		{config.RoleSong, s.songRole, &s.song},
@@ -252,7 +257,7 @@ func (s *Service) runRoles(ctx context.Context) error {
 		if !s.cfg.HasRole(role.name) {
 			continue
 		}
-		runtime, err := role.build()
+		runtime, err := role.build(generation)
 		if err != nil {
 			return err
 		}
@@ -326,47 +331,56 @@ func readiness(r *stream.Runtime) obs.Check {
 	}
 }
 
-// ensureTopics creates what is missing, and waits for brokers that are not there yet.
-func (s *Service) ensureTopics(ctx context.Context) error {
+// ensureTopics finds out which generation of the topics is in force, creates what is missing, and waits for brokers that are not there yet.
+func (s *Service) ensureTopics(ctx context.Context) (generation int, err error) {
 	client, err := stream.OpenClient(s.options)
 	if err != nil {
-		return run.WithCode(run.CodeConfig, err)
+		return 0, run.WithCode(run.CodeConfig, err)
 	}
 	defer client.Close()
 	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 15*time.Second) {
 		try, cancel := context.WithTimeout(ctx, 30*time.Second)
-		if s.cfg.Topics.Create {
-			err = stream.EnsureTopics(try, client, specs(s.cfg, s.topics))
-		} else {
-			err = stream.CheckTopics(try, client, specs(s.cfg, s.topics))
+		found, err := layout.Usable(try, s.layout())
+		if err == nil {
+			topics := Topics(s.cfg).Generation(found.Number())
+			s.names.Store(&topics)
+			if s.cfg.Topics.Create {
+				err = stream.EnsureTopics(try, client, specs(s.cfg, topics))
+			} else {
+				err = stream.CheckTopics(try, client, specs(s.cfg, topics))
+			}
 		}
 		cancel()
 		if err == nil {
-			return nil
+			return found.Number(), nil
 		}
 		if errors.Is(err, stream.ErrTopicMismatch) {
-			return run.WithCode(run.CodeConfig, err)
+			return 0, run.WithCode(run.CodeConfig, err)
+		}
+		if coded := layoutCode(err); coded != nil {
+			return 0, coded
 		}
 		if ctx.Err() != nil {
-			return nil
+			return 0, nil
 		}
 		s.deps.Logger.Warn("brokers are not ready; trying again", slog.Duration("wait", wait), slog.Any("error", err))
 		select {
 		case <-ctx.Done():
-			return nil
+			return 0, nil
 		case <-time.After(wait):
 		}
 	}
 }
 
-func (s *Service) streamConfig(role string, inputs, outputs []string, changelog string) stream.Config {
+func (s *Service) streamConfig(generation int, role string, inputs, outputs []string, changelog string) stream.Config {
 	style, _ := stream.ParseHeaderStyle(s.cfg.DLQ.HeaderStyle) // config knows the names
 	return stream.Config{
 		App: s.cfg.App, Role: role, InstanceID: s.cfg.Instance, Inputs: inputs, Outputs: outputs, Changelog: changelog,
-		Partitions: Partitions(s.cfg), DeadLetters: s.topics.DeadLetters, DeadLetterStyle: style, ClientOptions: s.options,
+		Partitions: Partitions(s.cfg), DeadLetters: s.Topics().DeadLetters, DeadLetterStyle: style, ClientOptions: s.options,
 		CommitInterval: s.cfg.CommitInterval, TransactionTimeout: s.cfg.Kafka.TransactionTimeout,
 		SessionTimeout: s.cfg.Kafka.SessionTimeout, HeartbeatInterval: s.cfg.Kafka.SessionTimeout / heartbeatsPerSession,
 		RebalanceTimeout: s.cfg.Kafka.SessionTimeout * sessionsPerRebalance, PollRecordsMax: s.cfg.Kafka.MaxPollRecords, StoreMaxAge: storeMaxAge,
+		Admit: func(ctx context.Context) error { return s.admit(ctx, generation) },
 	}
 }
 
@@ -385,35 +399,38 @@ func (s *Service) runtime(cfg stream.Config) (*stream.Runtime, error) {
 	return stream.New(cfg, stream.Deps{Logger: s.deps.Logger, Registerer: s.deps.Registry})
 }
 
-func (s *Service) ingestRole() (*stream.Runtime, error) {
-	cfg := s.streamConfig(feed.RoleIngest, []string{s.topics.Events, s.topics.Users}, []string{s.topics.Listens}, "")
-	role := ingestConfig(s.cfg, s.topics)
+func (s *Service) ingestRole(generation int) (*stream.Runtime, error) {
+	topics := s.Topics()
+	cfg := s.streamConfig(generation, feed.RoleIngest, []string{topics.Events, topics.Users}, []string{topics.Listens}, "")
+	role := ingestConfig(s.cfg, topics)
 	cfg.NewTask = func(int32, stream.Store) (stream.Task, error) { return ingest.New(role, s.mapper) }
 	return s.runtime(cfg)
 }
 
-func (s *Service) listenerRole() (*stream.Runtime, error) {
+func (s *Service) listenerRole(generation int) (*stream.Runtime, error) {
+	topics := s.Topics()
 	metrics, err := listener.NewMetrics(s.deps.Registry)
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	role := listenerConfig(s.cfg, s.topics)
+	role := listenerConfig(s.cfg, topics)
 	deps := listener.Deps{Table: s.factors, Near: s.near, Ranker: s.ranker, Revealer: s.mapper, Metrics: metrics}
-	cfg := s.streamConfig(feed.RoleListener, []string{s.topics.Listens, s.topics.Ticks},
-		[]string{s.topics.SongUpdates, s.topics.Playlists, s.topics.Ticks}, s.topics.ListenerChangelog)
+	cfg := s.streamConfig(generation, feed.RoleListener, []string{topics.Listens, topics.Ticks},
+		[]string{topics.SongUpdates, topics.Playlists, topics.Ticks}, topics.ListenerChangelog)
 	cfg.NewTask = func(partition int32, store stream.Store) (stream.Task, error) {
 		return listener.New(role, deps, partition, store)
 	}
 	return s.runtime(cfg)
 }
 
-func (s *Service) songRole() (*stream.Runtime, error) {
+func (s *Service) songRole(generation int) (*stream.Runtime, error) {
+	topics := s.Topics()
 	metrics, err := song.NewMetrics(s.deps.Registry)
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	role := songConfig(s.cfg, s.topics)
-	cfg := s.streamConfig(feed.RoleSong, []string{s.topics.SongUpdates}, []string{s.topics.Trends}, s.topics.SongFactors)
+	role := songConfig(s.cfg, topics)
+	cfg := s.streamConfig(generation, feed.RoleSong, []string{topics.SongUpdates}, []string{topics.Trends}, topics.SongFactors)
 	// Every listener task sends changes of the same rows, and each row that is written goes to every instance: a longer wait
 	// writes it once for several. Nobody waits for it: who changed a row sees the change at once, trends look at minutes.
 	cfg.CommitInterval = min(songCommits*cfg.CommitInterval, s.cfg.Kafka.TransactionTimeout/4)

@@ -20,7 +20,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"earworm/consumers/feed"
@@ -440,6 +443,85 @@ func TestMissingTopicsThatMustNotBeCreated(t *testing.T) {
 	}
 }
 
+// TestTooFewPartitions: the fix that Kafka has would leave everything where it is no longer looked for.
+func TestTooFewPartitions(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, 0)
+	cfg := settings("state", b.Addrs()...)
+	p := start(t, cfg, state.MemoryFS())
+	p.ready()
+	p.stop()
+	cfg.Topics.Partitions = 8
+	err := start(t, cfg, state.MemoryFS()).failed()
+	if text := fmt.Sprint(err); run.ExitCode(err) != run.CodeConfig || !strings.Contains(text, "earworm reshard --to 8") || strings.Contains(text, "kafka-topics") {
+		t.Errorf("code %d: %v", run.ExitCode(err), err)
+	}
+}
+
+// say writes what the layout of an application shall be.
+func say(t *testing.T, cfg config.Config, layout schemas.Layout) {
+	t.Helper()
+	value, err := layout.AppendJSON(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := service.KafkaOptions(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	producer, err := stream.NewProducer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	producer.Send(t.Context(), stream.Message{Topic: service.Topics(cfg).Layout, Partition: -1, Key: []byte(schemas.LayoutKey), Value: value})
+	if err := producer.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNobodyWorksBesideAMove: a process that begins, and one that has begun and was out of its group for a moment.
+func TestNobodyWorksBesideAMove(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		layout schemas.Layout
+		code   int
+		text   string
+	}{
+		"under way": {schemas.Layout{
+			Current: schemas.Generation{Number: 1, Partitions: 2}, Newest: 2, Move: &schemas.Move{To: schemas.Generation{Number: 2, Partitions: 8}},
+		}, run.CodeTemporary, "--to 8"},
+		"done":                 {schemas.Layout{Current: schemas.Generation{Number: 2, Partitions: 8}, Newest: 2}, run.CodeConfig, "topics.partitions to 8"},
+		"done, to what it had": {schemas.Layout{Current: schemas.Generation{Number: 3, Partitions: 2}, Newest: 3}, run.CodeTemporary, "generation 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := startBroker(t, 0)
+			cfg := settings("state", b.Addrs()...)
+			cfg.Kafka.SessionTimeout, cfg.Kafka.TransactionTimeout = 3*time.Second, 2*time.Second
+			p := start(t, cfg, state.MemoryFS())
+			p.ready()
+			say(t, cfg, test.layout)
+			h := b.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, TopLevel: true, Count: 3})
+			defer h.Remove()
+			err := p.failed()
+			if run.ExitCode(err) != test.code || !strings.Contains(fmt.Sprint(err), test.text) {
+				t.Errorf("a member that joins again: code %d: %v", run.ExitCode(err), err)
+			}
+			if name == "done, to what it had" {
+				return // a new process finds the right topics
+			}
+			err = start(t, cfg, state.MemoryFS()).failed()
+			if run.ExitCode(err) != test.code || !strings.Contains(fmt.Sprint(err), test.text) {
+				t.Errorf("a new process: code %d: %v", run.ExitCode(err), err)
+			}
+			if _, err := service.Locate(t.Context(), cfg); run.ExitCode(err) != test.code {
+				t.Errorf("a command: code %d: %v", run.ExitCode(err), err)
+			}
+		})
+	}
+}
+
 func TestSecondProcessOnTheSameDirectory(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, 0)
@@ -602,6 +684,7 @@ func TestTopicOverrides(t *testing.T) {
 		{&c.Metrics, &want.Metrics},
 		{&c.DeadLetters, &want.DeadLetters},
 		{&c.LetterMarks, &want.LetterMarks},
+		{&c.Layout, &want.Layout},
 	} {
 		*pair.set = fmt.Sprintf("topic-%d", n)
 		*pair.dst = *pair.set

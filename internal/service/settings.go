@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -42,6 +43,7 @@ func Topics(cfg config.Config) schemas.Topics {
 			{"metrics", &t.Metrics},
 			{"dead_letters", &t.DeadLetters},
 			{"letter_marks", &t.LetterMarks},
+			{"layout", &t.Layout},
 		} {
 			if topic.key == key {
 				*topic.dst = name
@@ -75,6 +77,9 @@ func specs(cfg config.Config, topics schemas.Topics) []stream.TopicSpec {
 				spec.Configs[key] = millis(d)
 			}
 		}
+		if slices.Contains(topics.Moving(), s.Name) {
+			spec.Grow = "earworm reshard --to " + strconv.Itoa(cfg.Topics.Partitions) // what is there must move, too
+		}
 		if s.Retention > 0 {
 			// A segment goes when its last record is old enough: with Kafka's week, records would stay up to a week longer than said.
 			spec.Configs["segment.ms"] = millis(min(s.Retention/2, 24*time.Hour))
@@ -84,14 +89,14 @@ func specs(cfg config.Config, topics schemas.Topics) []stream.TopicSpec {
 	return out
 }
 
-// LettersConfig says where the dead letters of the configuration's cluster are.
-func LettersConfig(cfg config.Config) (letters.Config, error) {
+// LettersConfig says where the dead letters of the configuration's application are.
+func LettersConfig(cfg config.Config, place Place) (letters.Config, error) {
 	options, err := KafkaOptions(cfg)
 	if err != nil {
 		return letters.Config{}, err
 	}
 	c := letters.Config{
-		App: cfg.App, Topics: Topics(cfg), ClientOptions: options, TransactionTimeout: cfg.Kafka.TransactionTimeout,
+		App: cfg.App, Topics: place.Topics, ClientOptions: options, TransactionTimeout: cfg.Kafka.TransactionTimeout,
 	}
 	for _, spec := range specs(cfg, c.Topics) {
 		if spec.Name == c.Topics.LetterMarks {
@@ -102,7 +107,7 @@ func LettersConfig(cfg config.Config) (letters.Config, error) {
 }
 
 // ErasureConfig says what an erasure has to reach under the configuration. Clock and progress are the caller's.
-func ErasureConfig(cfg config.Config) (erasure.Config, error) {
+func ErasureConfig(cfg config.Config, place Place) (erasure.Config, error) {
 	names, err := mapper(cfg.Ingest)
 	if err != nil {
 		return erasure.Config{}, err
@@ -112,21 +117,20 @@ func ErasureConfig(cfg config.Config) (erasure.Config, error) {
 		return erasure.Config{}, err
 	}
 	return erasure.Config{
-		App: cfg.App, Topics: Topics(cfg), ClientOptions: options, Aliases: cfg.Ingest.Aliases, Names: names.All,
+		App: cfg.App, Topics: place.Topics, Earlier: place.Earlier, ClientOptions: options, Aliases: cfg.Ingest.Aliases, Names: names.All,
 		ScrubDelay: cfg.State.ScrubDelay,
 	}, nil
 }
 
 // RefitConfig says what a refit reads and how the ranker ranks under the configuration. How to fit is the caller's.
-func RefitConfig(cfg config.Config) (refit.Config, error) {
+func RefitConfig(cfg config.Config, place Place) (refit.Config, error) {
 	options, err := KafkaOptions(cfg)
 	if err != nil {
 		return refit.Config{}, err
 	}
-	topics := Topics(cfg)
 	return refit.Config{
-		Topics: topics, Partitions: Partitions(cfg), ClientOptions: options, Fit: refit.DefaultFit(),
-		Listener: listenerConfig(cfg, topics), Near: songConfig(cfg, topics).Near,
+		Topics: place.Topics, Partitions: Partitions(cfg), ClientOptions: options, Fit: refit.DefaultFit(),
+		Listener: listenerConfig(cfg, place.Topics), Near: songConfig(cfg, place.Topics).Near,
 	}, nil
 }
 

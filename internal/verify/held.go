@@ -117,14 +117,14 @@ func (h *held) playlist(user string, list *schemas.Playlist) error {
 	return nil
 }
 
-// letter takes in one dead letter.
+// letter takes in one dead letter. It may have come from the listens topic of an earlier generation, whose records moved to this one.
 func (h *held) letter(listens string) func(*stream.Record) error {
 	return func(rec *stream.Record) error {
 		for _, header := range rec.Headers {
 			switch {
 			case header.Key == stream.HeaderErrorCode && string(header.Value) == stream.OutcomeTooLate.String():
 				h.tooLate++
-			case header.Key == stream.HeaderTopic && string(header.Value) == listens:
+			case header.Key == stream.HeaderTopic && schemas.FirstName(string(header.Value)) == schemas.FirstName(listens):
 				h.corrupt++
 			}
 		}

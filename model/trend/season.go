@@ -119,6 +119,13 @@ func exposure(h time.Duration, elapsed int64) float64 {
 
 func bound(v, low, high float64) float64 { return min(max(v, low), high) }
 
+// Divide makes the season that of one of n equal shares of the region's songs. The sums are sums over songs, the times stay.
+func (s *Season) Divide(n float64) {
+	for _, v := range s.sums() {
+		*v /= n
+	}
+}
+
 // SteppedAt returns the event time of the region's last Step, Unix ms; 0 before any.
 func (s *Season) SteppedAt() int64 { return s.stepped }
 
