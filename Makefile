@@ -75,6 +75,17 @@ kafka-chaos: ## kills processes and the broker on a real Apache Kafka: KILLS=200
 negative-control: ## the same on a build that is wrong on purpose, which must not pass for right: KILLS=200 SEED=7
 	@$(call campaign,crash,TestNegativeControl)
 
+# verdict TEST: a test with arguments; what it says while it runs, and as the last line what was lost, duplicated and wrong.
+define verdict
+log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; \
+go test -count=1 -v -timeout 0 $(1) $(if $(filter-out 1,$(SEED)),-seed $(SEED)) | tee "$$log" || status=1; \
+grep -oE '[0-9]+ lost, [0-9]+ duplicated, [0-9]+ wrong of [0-9]+' "$$log" | tail -1 || status=1; exit $$status
+endef
+
+.PHONY: power-loss
+power-loss: ## cuts the power of stores, in the middle of writes and openings too: N=10000 SEED=7
+	@$(call verdict,-run '^TestPowerLossLeavesAPrefix$$' ./state -args -losses $(or $(N),1000))
+
 .PHONY: cover
 cover: ## coverage by package; cover.html has the lines
 	go test -coverprofile=cover.out ./...
