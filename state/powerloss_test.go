@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -72,7 +74,7 @@ func (s *socket) MaybeError(op errorfs.Op) error {
 func (s *socket) arm(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.left, s.copied = n, nil
+	s.left = n
 }
 
 // cut returns what is left of the disk, and the newest step that was durable then. If the moment has not come yet, it is now.
@@ -82,8 +84,9 @@ func (s *socket) cut() (*CrashFS, int) {
 	if s.copied == nil {
 		s.cutLocked()
 	}
-	s.left = 0
-	return s.copied, s.floor
+	copied := s.copied
+	s.left, s.copied = 0, nil
+	return copied, s.floor
 }
 
 func (s *socket) gone() bool {
@@ -275,4 +278,48 @@ func TestPowerLossLeavesAPrefix(t *testing.T) {
 		t.Errorf("power losses took a tail %d times and nothing %d times: the test must see both", c.tails, c.whole)
 	}
 	t.Logf("%d lost, %d duplicated, %d wrong of %d", c.lost, c.duplicated, c.wrong, losses)
+}
+
+// moving takes copies of the disk whenever the marker moves to a new list of files.
+type moving struct {
+	disk   *CrashFS
+	rng    *rand.Rand
+	mu     sync.Mutex
+	copies []*CrashFS
+}
+
+var _ errorfs.Injector = (*moving)(nil)
+
+func (*moving) String() string { return "moving" }
+
+// MaybeError never fails an operation. The old marker is removed when the new one is there, and before their directory is synced.
+func (m *moving) MaybeError(op errorfs.Op) error {
+	if op.Kind == errorfs.OpRemove && strings.HasPrefix(path.Base(op.Path), "marker.manifest.") {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for range 8 {
+			m.copies = append(m.copies, m.disk.Crash(50, m.rng))
+		}
+	}
+	return nil
+}
+
+// TestAMarkerNamesAListThatIsThere: a file and the marker that names it are two entries of one directory, and a power loss may leave the
+// later one alone, unless the directory was synced in between.
+func TestAMarkerNamesAListThatIsThere(t *testing.T) {
+	disk := NewCrashFS()
+	m := &moving{disk: disk, rng: rand.New(rand.NewPCG(*seed, 23))}
+	shared, store := reopen(t, errorfs.Wrap(disk.MemFS, m))
+	h := newHistory(*seed)
+	for range 200 {
+		h.advance(t, store)
+	}
+	closeAll(t, shared)
+	if len(m.copies) < 40 {
+		t.Fatalf("the marker moved %d times only", len(m.copies)/8)
+	}
+	for _, left := range m.copies {
+		survivor, _ := reopen(t, left)
+		closeAll(t, survivor)
+	}
 }
