@@ -86,6 +86,10 @@ endef
 power-loss: ## cuts the power of stores, in the middle of writes and openings too: N=10000 SEED=7
 	@$(call verdict,-run '^TestPowerLossLeavesAPrefix$$' ./state -args -losses $(or $(N),1000))
 
+.PHONY: poison
+poison: ## broken records of every kind, and batches that unpack to a gigabyte, against the real process: N=1000000 SEED=7
+	@$(call verdict,-tags crash -run '^TestPoison$$' ./internal/poison -args -records $(or $(N),100000))
+
 .PHONY: cover
 cover: ## coverage by package; cover.html has the lines
 	go test -coverprofile=cover.out ./...

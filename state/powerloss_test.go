@@ -256,7 +256,7 @@ func closeIn(tb testing.TB, s *Shared) {
 // then the survivor lives on and loses power again.
 func TestPowerLossLeavesAPrefix(t *testing.T) {
 	noLeaks(t)
-	losses := cmp.Or(*lossesFlag, 150)
+	losses := cmp.Or(*lossesFlag, 100)
 	t.Logf("seed %d", *seed)
 	c := &campaign{tb: t, rng: rand.New(rand.NewPCG(*seed, 11)), history: newHistory(*seed)}
 	fs, plug := c.plug(NewCrashFS())
