@@ -236,7 +236,9 @@ var mutations = []mutation{
 		from := f.rng.IntN(len(v) + 1)
 		return slices.Delete(v, from, from+f.rng.IntN(min(len(v)-from, 20)+1))
 	}},
-	{"noise", 0, func(f *forge, v []byte) []byte { return slices.Insert(v, f.rng.IntN(len(v)+1), f.noise(f.rng.IntN(12))...) }},
+	{"noise", 0, func(f *forge, v []byte) []byte {
+		return slices.Insert(v, f.rng.IntN(len(v)+1), f.noise(f.rng.IntN(12))...)
+	}},
 	{"two in one", 0, func(f *forge, v []byte) []byte {
 		other := f.document("event")
 		return append(v[:f.rng.IntN(len(v)+1)], other[f.rng.IntN(len(other)+1):]...)
