@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"earworm/consumers/stream"
+	"earworm/internal/broker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -241,6 +242,7 @@ func newWorldOn(tb testing.TB, partitions int32, extra []kgo.Opt, opts ...kfake.
 		tb.Fatal(err)
 	}
 	tb.Cleanup(cluster.Close)
+	broker.Repair(cluster)
 	w := &world{
 		tb: tb, cluster: cluster, addrs: cluster.ListenAddrs(), partitions: partitions, extra: extra,
 		sent: make(map[string]int64), total: make(map[stream.TopicPartition]int64),

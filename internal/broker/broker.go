@@ -72,6 +72,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(startError(cfg, err), unlock(lock))
 	}
+	Repair(cluster)
 	return &Broker{cluster: cluster, lock: lock}, nil
 }
 

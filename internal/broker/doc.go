@@ -16,6 +16,8 @@
 //   - A transaction open at the crash is aborted at the next start and its producer's epoch goes up by one.
 //   - Group membership does not survive a crash: members join again; committed offsets survive.
 //   - There is no initial rebalance delay: a group forms with its first member.
+//   - An answer to a fetch that reaches the size asked for says nothing of the aborted transactions of its last partition;
+//     see Repair, with which answers are bounded by partition only.
 //   - Retention looks at record timestamps. Simulated months lie in the past, so time retention is off here
 //     (log.retention.ms = -1) unless a topic says otherwise.
 //   - Compaction runs once an hour (log.cleaner.backoff.ms), or when a test calls Cluster().Compact.
