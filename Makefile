@@ -90,6 +90,14 @@ power-loss: ## cuts the power of stores, in the middle of writes and openings to
 poison: ## broken records of every kind, and batches that unpack to a gigabyte, against the real process: N=1000000 SEED=7
 	@$(call verdict,-tags crash -run '^TestPoison$$' ./internal/poison -args -records $(or $(N),100000))
 
+.PHONY: year
+year: ## two instances for a year of virtual time, with crashes in the middle of emissions: N=52 SEED=7 (N weeks)
+	@$(call verdict,-tags synctests -run '^TestWeeks$$' ./internal/sim -args -weeks $(or $(N),52))
+
+.PHONY: storm
+storm: ## members join and leave every half second, for N=10m of virtual time: SEED=7
+	@$(call verdict,-tags synctests -run '^TestRebalanceStorm$$' ./consumers/stream -args -storm $(or $(N),10m))
+
 .PHONY: cover
 cover: ## coverage by package; cover.html has the lines
 	go test -coverprofile=cover.out ./...
