@@ -98,6 +98,10 @@ year: ## two instances for a year of virtual time, with crashes in the middle of
 storm: ## members join and leave every half second, for N=10m of virtual time: SEED=7
 	@$(call verdict,-tags synctests -run '^TestRebalanceStorm$$' ./consumers/stream -args -storm $(or $(N),10m))
 
+.PHONY: hot-song
+hot-song: ## throughput with half of the plays on one song against without, in turn: N=300000 SEED=7
+	@$(call verdict,-run '^TestHotSong$$' ./internal/bench -args -hot $(or $(N),300000))
+
 .PHONY: cover
 cover: ## coverage by package; cover.html has the lines
 	go test -coverprofile=cover.out ./...

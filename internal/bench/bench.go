@@ -30,8 +30,10 @@ type Options struct {
 	Hold time.Duration
 	// Emit measures a week's playlists, Restore the start without local state.
 	Emit, Restore bool
-	Config        config.Config
-	Logger        *slog.Logger
+	// Handover measures how long partitions take to move to a second instance.
+	Handover bool
+	Config   config.Config
+	Logger   *slog.Logger
 	// Log gets a line for each step.
 	Log io.Writer
 }
@@ -48,14 +50,15 @@ type Result struct {
 	PeakHeap uint64 `json:"heap_bytes"`
 	// Transactions of all roles, and the records per event that they wrote: combined changes of rows for the song tasks, and rows that the
 	// song tasks published.
-	Transactions    int64    `json:"transactions"`
-	Updates         float64  `json:"song_updates_per_event"`
-	Published       float64  `json:"rows_published_per_event"`
-	Latency         *Latency `json:"latency,omitempty"`
-	Playlists       int64    `json:"playlists,omitempty"`
-	PlaylistsPerSec float64  `json:"playlists_per_second,omitempty"`
-	Restored        int64    `json:"restored_records,omitempty"`
-	RestoredPerSec  float64  `json:"restored_records_per_second,omitempty"`
+	Transactions    int64     `json:"transactions"`
+	Updates         float64   `json:"song_updates_per_event"`
+	Published       float64   `json:"rows_published_per_event"`
+	Latency         *Latency  `json:"latency,omitempty"`
+	Playlists       int64     `json:"playlists,omitempty"`
+	PlaylistsPerSec float64   `json:"playlists_per_second,omitempty"`
+	Restored        int64     `json:"restored_records,omitempty"`
+	RestoredPerSec  float64   `json:"restored_records_per_second,omitempty"`
+	Handover        *Handover `json:"handover,omitempty"`
 }
 
 // Run measures. It stops at the first figure that cannot be right.
@@ -90,7 +93,12 @@ func (r *Result) measure(ctx context.Context, o Options, s *system) error {
 		}
 	}
 	if o.Restore {
-		return r.restore(ctx, o, s)
+		if err := r.restore(ctx, o, s); err != nil {
+			return err
+		}
+	}
+	if o.Handover { // the last: the second instance keeps its share when it ends, until its session times out
+		return r.handover(ctx, o, s)
 	}
 	return nil
 }
