@@ -261,6 +261,22 @@ func (s *system) get(url string) []byte {
 	return body
 }
 
+// metric adds up the values of a metric.
+func (s *system) metric(name string) (sum float64) {
+	s.tb.Helper()
+	for line := range strings.Lines(string(s.get(s.web + "/metrics"))) {
+		label, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if label == name || strings.HasPrefix(label, name+"{") {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				s.tb.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	return sum
+}
+
 var recordsTotal = regexp.MustCompile(`^earworm_stream_records_total\{(.*)\} (\S+)$`)
 
 // counts reads the outcomes that the process has committed, by input partition.
@@ -330,7 +346,8 @@ func TestPoison(t *testing.T) {
 		if (n+1)%step == 0 {
 			s.settle()
 			resident = append(resident, s.memory("VmRSS"))
-			t.Logf("%d of %d records, %d MiB resident, longest record %v", n+1, records, resident[len(resident)-1]>>20, rig.longest)
+			t.Logf("%d of %d records, %d MiB resident, %.0f rows of factors, longest record %v", n+1, records, resident[len(resident)-1]>>20,
+				s.metric("earworm_table_rows"), rig.longest)
 		}
 	}
 	s.settle()
