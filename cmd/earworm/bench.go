@@ -94,10 +94,11 @@ func printBench(a *app, r *bench.Result, asJSON bool) error {
 		line("playlists/s", "%.0f (%d)", r.PlaylistsPerSec, r.Playlists)
 	}
 	if r.Restored > 0 {
-		line("restored/s", "%.0f (%d records)", r.RestoredPerSec, r.Restored)
+		line("restored/s", "%.0f (%d records, %.2f CPU µs each)", r.RestoredPerSec, r.Restored, r.RestoredCPU)
 	}
 	if h := r.Handover; h != nil {
-		line("hand-over", "%.2f s for %d partitions with %d listeners each, %.2f s of it nobody's (%d records)", h.Seconds, h.Partitions, h.Listeners, h.Idle, h.Records)
+		line("hand-over", "%.2f s for %d partitions with %d listeners each, %.2f s of it nobody's (%d records, %.2f s of CPU)", h.Seconds, h.Partitions,
+			h.Listeners, h.Idle, h.Records, h.CPU)
 	}
 	return run.WithCode(run.CodeIO, w.Flush())
 }

@@ -50,15 +50,17 @@ type Result struct {
 	PeakHeap uint64 `json:"heap_bytes"`
 	// Transactions of all roles, and the records per event that they wrote: combined changes of rows for the song tasks, and rows that the
 	// song tasks published.
-	Transactions    int64     `json:"transactions"`
-	Updates         float64   `json:"song_updates_per_event"`
-	Published       float64   `json:"rows_published_per_event"`
-	Latency         *Latency  `json:"latency,omitempty"`
-	Playlists       int64     `json:"playlists,omitempty"`
-	PlaylistsPerSec float64   `json:"playlists_per_second,omitempty"`
-	Restored        int64     `json:"restored_records,omitempty"`
-	RestoredPerSec  float64   `json:"restored_records_per_second,omitempty"`
-	Handover        *Handover `json:"handover,omitempty"`
+	Transactions    int64    `json:"transactions"`
+	Updates         float64  `json:"song_updates_per_event"`
+	Published       float64  `json:"rows_published_per_event"`
+	Latency         *Latency `json:"latency,omitempty"`
+	Playlists       int64    `json:"playlists,omitempty"`
+	PlaylistsPerSec float64  `json:"playlists_per_second,omitempty"`
+	Restored        int64    `json:"restored_records,omitempty"`
+	RestoredPerSec  float64  `json:"restored_records_per_second,omitempty"`
+	// RestoredCPU is the processor time of this process per restored record, embedded broker included, in µs.
+	RestoredCPU float64   `json:"restore_cpu_us_per_record,omitempty"`
+	Handover    *Handover `json:"handover,omitempty"`
 }
 
 // Run measures. It stops at the first figure that cannot be right.
@@ -239,18 +241,18 @@ func (r *Result) restore(ctx context.Context, o Options, s *system) error {
 	if err := s.wipe(); err != nil {
 		return err
 	}
-	began := time.Now()
+	began, cpu := time.Now(), cpuTime()
 	if err := s.start(ctx); err != nil {
 		return err
 	}
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	seconds := time.Since(began).Seconds()
+	seconds, used := time.Since(began).Seconds(), (cpuTime() - cpu).Seconds()
 	var err error
 	r.Restored, err = s.counted("earworm_stream_restored_records_total")
-	r.RestoredPerSec = float64(r.Restored) / seconds
-	say(o.Log, "%d records restored, %.0f a second", r.Restored, r.RestoredPerSec)
+	r.RestoredPerSec, r.RestoredCPU = float64(r.Restored)/seconds, 1e6*used/float64(r.Restored)
+	say(o.Log, "%d records restored, %.0f a second, %.2f µs of processor time each", r.Restored, r.RestoredPerSec, r.RestoredCPU)
 	return err
 }
 

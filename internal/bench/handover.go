@@ -19,6 +19,8 @@ type Handover struct {
 	// partitions of listeners that move.
 	Seconds float64 `json:"seconds"`
 	Idle    float64 `json:"idle_seconds"`
+	// CPU is the processor time of both instances and of the embedded broker meanwhile, in seconds.
+	CPU float64 `json:"cpu_seconds"`
 }
 
 // handover starts a second instance beside the first.
@@ -29,7 +31,7 @@ func (r *Result) handover(ctx context.Context, o Options, s *system) (err error)
 	if share == 0 {
 		return errors.New("bench: one partition cannot be shared; hand-over needs two")
 	}
-	began := time.Now()
+	began, cpu := time.Now(), cpuTime()
 	if err := second.start(ctx); err != nil {
 		return err
 	}
@@ -50,12 +52,12 @@ func (r *Result) handover(ctx context.Context, o Options, s *system) (err error)
 	}
 	h := &Handover{
 		Partitions: len(second.svc.Owned(feed.RoleListener)), Listeners: o.Workload.Listeners / o.Partitions,
-		Seconds: time.Since(began).Seconds(), Idle: idle.Seconds(),
+		Seconds: time.Since(began).Seconds(), Idle: idle.Seconds(), CPU: (cpuTime() - cpu).Seconds(),
 	}
 	if h.Records, err = second.counted("earworm_stream_restored_records_total"); err != nil {
 		return err
 	}
 	r.Handover = h
-	say(o.Log, "%d partitions with %d listeners each were handed over in %.1f s; nobody had them for %.2f s", h.Partitions, h.Listeners, h.Seconds, h.Idle)
+	say(o.Log, "%d partitions with %d listeners each were handed over in %.1f s (%.1f s of processor time); nobody had them for %.2f s", h.Partitions, h.Listeners, h.Seconds, h.CPU, h.Idle)
 	return nil
 }
