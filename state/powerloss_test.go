@@ -119,7 +119,7 @@ type campaign struct {
 const scrubSoon = time.Millisecond
 
 // open opens what a power loss left as the next process would. Nothing may be set aside.
-func (c *campaign) open(fs FS) (*Shared, *Store, error) {
+func (*campaign) open(fs FS) (*Shared, *Store, error) {
 	cfg := testConfig(fs)
 	var at atomic.Int64 // scrubs look at the clock beside the writer
 	at.Store(cfg.Now().UnixMilli())

@@ -86,7 +86,7 @@ func newInline(tb testing.TB) *inline {
 func (i *inline) take(topic string, r *forged, at time.Time) error {
 	rec := stream.Record{Topic: topic, Key: r.key, Value: r.value, At: at}
 	for _, h := range r.headers {
-		rec.Headers = append(rec.Headers, stream.Header{Key: h.Key, Value: h.Value})
+		rec.Headers = append(rec.Headers, stream.Header(h))
 	}
 	if err := i.process(i.ingest, &rec); err != nil {
 		return err

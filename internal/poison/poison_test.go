@@ -290,7 +290,7 @@ func (s *system) counts() map[stream.TopicPartition]map[string]int64 {
 			continue
 		}
 		labels := map[string]string{}
-		for _, pair := range strings.Split(match[1], ",") {
+		for pair := range strings.SplitSeq(match[1], ",") {
 			name, value, _ := strings.Cut(pair, "=")
 			labels[name] = strings.Trim(value, `"`)
 		}

@@ -35,6 +35,7 @@ const (
 	chunk = 2
 	// slot is how often what people did is sent.
 	slot = 6 * time.Hour
+	week = 7 * 24 * time.Hour
 
 	// The intervals of an idle system are stretched, or twelve weeks would be nothing but heartbeats. What happens in a
 	// transaction keeps the timeouts of production.
@@ -267,8 +268,8 @@ func (w *world) live(ctx context.Context) {
 				must(w.client.Erase(ctx, []byte(p.id)))
 			}
 		}
-		if days := to.Sub(w.begins) / (24 * time.Hour); to.Equal(w.begins.Add(days*24*time.Hour)) && days%28 == 0 {
-			w.tb.Logf("%d of %d weeks, %d events", days/7, w.weeks, w.events)
+		if weeks := int(to.Sub(w.begins) / week); weeks%4 == 0 && to.Equal(w.begins.AddDate(0, 0, 7*weeks)) {
+			w.tb.Logf("%d of %d weeks, %d events", weeks, w.weeks, w.events)
 		}
 		must(w.client.Flush(ctx))
 	}
@@ -324,6 +325,8 @@ func (w *world) strikeOnce(ctx context.Context, f fault, rng *rand.Rand) {
 	case joining:
 		i.start(w.tb)
 		w.awaitEpoch(ctx, epoch)
+	default:
+		w.tb.Errorf("no fault is called %d", f.kind)
 	}
 	done, all := w.journal.count(emission), w.size(f)
 	w.tb.Logf("%s, %s: %s %s after %d of %d playlists", emission.week, emission.zone, i, f.kind, done, all)
