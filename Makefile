@@ -77,9 +77,32 @@ kafka-chaos: ## kills processes and brokers on a real Apache Kafka, one node and
 negative-control: ## the same on a build that is wrong on purpose, which must not pass for right: KILLS=200 SEED=7
 	@$(call campaign,crash,TestNegativeControl)
 
+# verdict TEST: a test with arguments; what it says while it runs, and as the last line what was lost, duplicated and wrong.
+define verdict
+log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; \
+go test -count=1 -v -timeout 0 $(1) $(if $(filter-out 1,$(SEED)),-seed $(SEED)) | tee "$$log" || status=1; \
+grep -oE '[0-9]+ lost, [0-9]+ duplicated, [0-9]+ wrong of [0-9]+' "$$log" | tail -1 || status=1; exit $$status
+endef
+
+.PHONY: power-loss
+power-loss: ## cuts the power of stores, in the middle of writes and openings too: N=10000 SEED=7
+	@$(call verdict,-run '^TestPowerLossLeavesAPrefix$$' ./state -args -losses $(or $(N),1000))
+
+.PHONY: poison
+poison: ## broken records of every kind, and batches that unpack to a gigabyte, against the real process: N=1000000 SEED=7
+	@$(call verdict,-tags crash -run '^TestPoison$$' ./internal/poison -args -records $(or $(N),100000))
+
+.PHONY: year
+year: ## two instances for a year of virtual time, with crashes in the middle of emissions: N=52 SEED=7 (N weeks)
+	@$(call verdict,-tags synctests -run '^TestWeeks$$' ./internal/sim -args -weeks $(or $(N),52))
+
 .PHONY: storm
-storm: ## members of a group join and leave every half second: STORM=10m SEED=7; with TAGS=kafka on a real Apache Kafka
-	go test -count=1 -v -timeout 0 -tags '$(TAGS)' -run 'RebalanceStorm$$' ./consumers/stream -args -storm '$(STORM)' -seed '$(SEED)'
+storm: ## members join and leave every half second, for N=10m of virtual time: SEED=7
+	@$(call verdict,-tags synctests -run '^TestRebalanceStorm$$' ./consumers/stream -args -storm $(or $(N),10m))
+
+.PHONY: hot-song
+hot-song: ## throughput with half of the plays on one song against without, in turn: N=300000 SEED=7
+	@$(call verdict,-run '^TestHotSong$$' ./internal/bench -args -hot $(or $(N),300000))
 
 .PHONY: cover
 cover: ## coverage by package; cover.html has the lines

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +76,8 @@ type history struct {
 	base  map[string]string // the rows after steps[0]
 	first int               // number of steps[0]
 	steps []step
+	// durable is the newest step that no crash may undo. A crash in the middle of a write reads it from another goroutine.
+	durable atomic.Int64
 }
 
 // step is what one write did; synced says that no crash may undo it.
@@ -97,26 +100,29 @@ var stepKey = []byte("\x01step")
 func (h *history) advance(tb testing.TB, st *Store) {
 	tb.Helper()
 	s := step{offset: st.Offset()}
-	var err error
+	var write func() error
 	switch n := h.rng.IntN(200); {
 	case n == 0:
 		s.wipe, s.synced, s.offset = true, true, 0
-		err = st.Wipe()
+		write = st.Wipe
 	case n < 4:
 		s.prefix, s.synced = fmt.Appendf(nil, "row-%d", h.rng.IntN(10)), true
-		err = st.DeletePrefix(s.prefix)
+		write = func() error { return st.DeletePrefix(s.prefix) }
 	case n < 10:
 		s.flush, s.synced = true, true
-		err = st.Flush()
+		write = st.Flush
 	default:
 		s.offset += int64(h.rng.IntN(20))
 		s.changes = h.batch(h.newest() + 1)
-		err = st.Apply(s.changes, s.offset)
-	}
-	if err != nil {
-		tb.Fatal(err)
+		write = func() error { return st.Apply(s.changes, s.offset) }
 	}
 	h.steps = append(h.steps, s)
+	if err := write(); err != nil {
+		tb.Fatal(err)
+	}
+	if s.synced {
+		h.durable.Store(int64(h.newest()))
+	}
 }
 
 func (h *history) batch(number int) []Change {
@@ -127,6 +133,9 @@ func (h *history) batch(number int) []Change {
 	}
 	for range size {
 		c := Change{Key: fmt.Appendf(nil, "row-%03d", h.rng.IntN(300))}
+		if h.rng.IntN(400) == 0 { // a listener: when this row is deleted, the store takes the listener out of its files
+			c.Key = AppendCoreKey(nil, fmt.Appendf(nil, "listener-%02d", h.rng.IntN(20)))
+		}
 		if h.rng.IntN(5) > 0 {
 			c.Value = bytes.Repeat(fmt.Appendf(nil, "%08d", h.rng.IntN(1e8)), 1+h.rng.IntN(400))
 		}
@@ -167,6 +176,7 @@ func (s step) apply(rows map[string]string) {
 // restart forgets all but one moment: its rows are durable from now on.
 func (h *history) restart(n int) {
 	h.base, h.steps, h.first = h.at(n), []step{{synced: true, offset: h.steps[n-h.first].offset}}, n
+	h.durable.Store(int64(n))
 }
 
 // match returns the step, not before from, after which the store would look like this, or an error.
@@ -192,10 +202,4 @@ func (h *history) match(got map[string]string, offset int64, from int) (int, err
 }
 
 // lastSynced returns the newest step that a crash may not undo.
-func (h *history) lastSynced() int {
-	for i := len(h.steps) - 1; ; i-- {
-		if h.steps[i].synced {
-			return h.first + i
-		}
-	}
-}
+func (h *history) lastSynced() int { return int(h.durable.Load()) }

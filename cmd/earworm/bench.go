@@ -60,6 +60,8 @@ func newBenchCommand(a *app) *cobra.Command {
 	f.DurationVar(&o.Hold, "hold", 20*time.Second, "how long the latency is measured")
 	f.BoolVar(&o.Emit, "emit", false, "also measure playlists a second")
 	f.BoolVar(&o.Restore, "restore", false, "also measure the start without local state")
+	f.BoolVar(&o.Handover, "handover", false, "also measure how long a second instance takes to get half of the partitions")
+	f.Float64Var(&o.Workload.Hot, "hot", o.Workload.Hot, "share of plays that go to one song")
 	return cmd
 }
 
@@ -92,7 +94,11 @@ func printBench(a *app, r *bench.Result, asJSON bool) error {
 		line("playlists/s", "%.0f (%d)", r.PlaylistsPerSec, r.Playlists)
 	}
 	if r.Restored > 0 {
-		line("restored/s", "%.0f (%d records)", r.RestoredPerSec, r.Restored)
+		line("restored/s", "%.0f (%d records, %.2f CPU µs each)", r.RestoredPerSec, r.Restored, r.RestoredCPU)
+	}
+	if h := r.Handover; h != nil {
+		line("hand-over", "%.2f s for %d partitions with %d listeners each, %.2f s of it nobody's (%d records, %.2f s of CPU)", h.Seconds, h.Partitions,
+			h.Listeners, h.Idle, h.Records, h.CPU)
 	}
 	return run.WithCode(run.CodeIO, w.Flush())
 }

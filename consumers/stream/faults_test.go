@@ -1,7 +1,10 @@
 package stream_test
 
 import (
+	"bytes"
+	"context"
 	"hash/crc32"
+	"net"
 	"strconv"
 	"testing"
 	"time"
@@ -131,6 +134,46 @@ func TestCorruptBatchIsSkipped(t *testing.T) {
 	letters := w.letters()
 	if len(letters) != 1 || header(letters[0], stream.HeaderErrorCode) != stream.CodeBatchCorrupt ||
 		header(letters[0], stream.HeaderOffset) != "30" || header(letters[0], stream.HeaderNextOffset) != "37" {
+		t.Errorf("dead letters: %v", letters)
+	}
+	w.checkState()
+}
+
+// damagedOnDisk is a connection to a broker whose disk has flipped bits in one record: it is wrong each time that it is read.
+type damagedOnDisk struct{ net.Conn }
+
+var damaged = []byte("a record on a bad sector")
+
+func (c damagedOnDisk) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if at := bytes.Index(p[:n], damaged); at >= 0 {
+		p[at] ^= 0x20
+	}
+	return n, err
+}
+
+// TestBatchWithAWrongChecksumIsSkipped: the embedded broker refuses such a batch, so it becomes one on its way.
+func TestBatchWithAWrongChecksumIsSkipped(t *testing.T) {
+	w := newWorld(t, 1)
+	w.send(topicIn, "k", 3, 30)
+	bad := w.record(topicIn, "k0", string(damaged))
+	w.produce(bad)
+	w.send(topicIn, "k", 3, 30)
+	cfg := w.config("a", newDisk())
+	cfg.ClientOptions = append(cfg.ClientOptions, kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		return damagedOnDisk{conn}, err
+	}))
+	m := w.start(cfg)
+	w.drained()
+	m.mustStop(t)
+	got := m.Accounting()[stream.TopicPartition{Topic: topicIn}]
+	if want := (stream.Counts{Consumed: 61, Applied: 60, DeadLettered: 1}); got != want {
+		t.Errorf("accounting %+v, want %+v", got, want)
+	}
+	letters := w.letters()
+	if len(letters) != 1 || header(letters[0], stream.HeaderErrorCode) != stream.CodeBatchCorrupt ||
+		header(letters[0], stream.HeaderOffset) != "30" || header(letters[0], stream.HeaderNextOffset) != "31" {
 		t.Errorf("dead letters: %v", letters)
 	}
 	w.checkState()

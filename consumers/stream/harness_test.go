@@ -245,7 +245,7 @@ func newWorldOn(tb testing.TB, partitions int32, extra []kgo.Opt, opts ...kfake.
 		tb.Fatal(err)
 	}
 	tb.Cleanup(cluster.Close)
-	broker.HideAborted(cluster)
+	broker.Repair(cluster)
 	w := &world{
 		tb: tb, cluster: cluster, addrs: cluster.ListenAddrs(), partitions: partitions, extra: extra,
 		sent: make(map[string]int64), total: make(map[stream.TopicPartition]int64),

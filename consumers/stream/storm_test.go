@@ -1,142 +1,242 @@
+//go:build synctests
+
 package stream_test
 
 import (
 	"context"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"earworm/consumers/stream"
 	"earworm/internal/testkit/ownership"
 )
 
-var stormFlag = flag.Duration("storm", 4*time.Second, "how long members join and leave in the tests of a storm")
+var stormFlag = flag.Duration("storm", time.Minute, "how long TestRebalanceStorm lasts, in virtual time")
 
-// A storm: every half second a member joins or leaves, and there are at least two and at most twelve.
 const (
-	stormEvery           = 500 * time.Millisecond
-	stormLeast           = 2
-	stormMost            = 12
-	stormPartitions      = 16
-	stormRate            = 2000 // records a second
-	stormBatch           = 100
-	stormLeastThroughput = .5
-	stormLong            = time.Minute // a shorter one says nothing about throughput: members take their time to join
+	stormPartitions = 12
+	stormFew        = 2  // members that there are at least
+	stormMany       = 12 // and at most
+	stormEvery      = 500 * time.Millisecond
+	// stormCost is what one record takes its task, so that time which a partition is not processed is lost for good.
+	stormCost   = 20 * time.Millisecond
+	stormSteady = 30 * time.Second // what throughput without a storm is measured over
+	stormKeys   = 600
+	// stormShare is the part of the throughput that must be left.
+	stormShare = .5
 )
 
-// storm is a group whose members come and go.
+// storm is a group that members join and leave all the time.
 type storm struct {
-	w       *world
+	*world
 	rng     *rand.Rand
-	disks   map[string]*disk
-	running map[string]*member
+	cost    atomic.Int64
+	disks   []*disk
+	members []*member // nil where none runs
 	leaving sync.WaitGroup
-	mu      sync.Mutex
-	gone    []string // who may join
-	joined  int
-	left    int
+	away    []atomic.Bool // a place that nobody is leaving any more
+
+	mu    sync.Mutex
+	done  int64 // records that members who are gone have committed
+	joins int
+	leave int
 }
 
-// turn lets somebody join or leave.
-func (s *storm) turn() {
-	n := len(s.running)
-	if join := n == stormLeast || (n < stormMost && s.rng.IntN(2) == 0); join {
-		s.join()
-		return
+func newStorm(t *testing.T) *storm {
+	t.Helper()
+	network := &kfake.VirtualNetwork{}
+	s := &storm{
+		world: newWorldOn(t, stormPartitions, []kgo.Opt{kgo.Dialer(network.DialContext)}, kfake.ListenFn(network.Listen), kfake.Ports(9092)),
+		rng:   rand.New(rand.NewPCG(*seedFlag, 5)), members: make([]*member, stormMany), away: make([]atomic.Bool, stormMany),
 	}
-	names := slices.Sorted(maps.Keys(s.running))
-	name := names[s.rng.IntN(n)]
-	m := s.running[name]
-	delete(s.running, name)
-	s.left++
+	for i := range stormMany {
+		s.disks = append(s.disks, newDisk())
+		s.away[i].Store(true)
+	}
+	s.cost.Store(int64(stormCost))
+	return s
+}
+
+func (s *storm) join(i int) {
+	s.tb.Helper()
+	cfg := s.config(fmt.Sprintf("m%02d", i), s.disks[i])
+	cfg.CommitInterval, cfg.HeartbeatInterval = 200*time.Millisecond, 3*time.Second // as in production
+	cfg.SessionTimeout, cfg.TransactionTimeout, cfg.RebalanceTimeout = 15*time.Second, 10*time.Second, 30*time.Second
+	cfg.Workers, cfg.PollRecordsMax = stormPartitions, 100
+	cfg.NewTask = func(p int32, store stream.Store) (stream.Task, error) {
+		task, err := newCounter(p, store)
+		task.(*counter).onProcess = func(*stream.Record) { time.Sleep(time.Duration(s.cost.Load())) }
+		return task, err
+	}
+	s.members[i] = s.start(cfg)
+	s.joins++
+}
+
+// part stops a member and takes it out of the group, as whoever scales down does: a static member would stay until its session times
+// out.
+func (s *storm) part(i int) {
+	m := s.members[i]
+	s.members[i] = nil
+	s.away[i].Store(false)
+	s.leave++
 	s.leaving.Go(func() {
 		if err := m.wait(); err != nil {
-			s.w.tb.Errorf("%s: %v", name, err)
+			s.tb.Errorf("m%02d: %v", i, err)
 		}
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.gone = append(s.gone, name)
+		s.done += consumed(m)
+		s.mu.Unlock()
+		_, err := kadm.NewClient(s.producer).LeaveGroup(context.Background(), kadm.LeaveGroup("toy-counter").InstanceIDs(fmt.Sprintf("m%02d", i)))
+		if err != nil {
+			s.tb.Errorf("removing m%02d: %v", i, err)
+		}
+		s.away[i].Store(true)
 	})
 }
 
-// join starts somebody who has left, with their own disk, or nobody while all others are still leaving.
-func (s *storm) join() {
+func consumed(m *member) (n int64) {
+	for _, c := range m.Accounting() {
+		n += c.Consumed
+	}
+	return n
+}
+
+// committed returns how many records all members have committed.
+func (s *storm) committed() int64 {
 	s.mu.Lock()
-	if len(s.gone) == 0 {
-		s.mu.Unlock()
-		return
+	defer s.mu.Unlock()
+	n := s.done
+	for _, m := range s.members {
+		if m != nil {
+			n += consumed(m)
+		}
 	}
-	at := s.rng.IntN(len(s.gone))
-	name := s.gone[at]
-	s.gone = append(s.gone[:at], s.gone[at+1:]...)
-	s.mu.Unlock()
-	cfg := s.w.config(name, s.disks[name])
-	cfg.SessionTimeout, cfg.TransactionTimeout = time.Second, 500*time.Millisecond
-	s.running[name] = s.w.start(cfg)
-	s.joined++
+	return n
 }
 
-// TestRebalanceStorm: rebalances follow one another for as long as it lasts, and still each task has one owner at a time, nothing is
-// lost or counted twice, and the group gets on with its work.
-func TestRebalanceStorm(t *testing.T) { weather(t, newWorld(t, stormPartitions)) }
+// rate returns the records committed a second of virtual time while fn runs.
+func (s *storm) rate(fn func()) float64 {
+	before, began := s.committed(), time.Now()
+	fn()
+	return float64(s.committed()-before) / time.Since(began).Seconds()
+}
 
-func weather(t *testing.T, w *world) {
-	t.Helper()
+// places lists where members run, and where one can.
+func (s *storm) places() (taken, free []int) {
+	for i, m := range s.members {
+		if m != nil {
+			taken = append(taken, i)
+		} else if s.away[i].Load() {
+			free = append(free, i)
+		}
+	}
+	return taken, free
+}
+
+// blow lets somebody join or leave at each beat.
+func (s *storm) blow(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; time.Sleep(stormEvery) {
+		taken, free := s.places()
+		switch {
+		case len(free) > 0 && (len(taken) == stormFew || s.rng.IntN(2) == 0):
+			i := free[s.rng.IntN(len(free))]
+			if s.rng.IntN(4) == 0 {
+				s.disks[i] = newDisk()
+			}
+			s.join(i)
+		case len(taken) > stormFew:
+			s.part(taken[s.rng.IntN(len(taken))])
+		}
+	}
+}
+
+// TestRebalanceStorm lets members join and leave every half second, and wants every record counted once and half of the throughput.
+func TestRebalanceStorm(t *testing.T) {
 	t.Logf("seed %d", *seedFlag)
-	s := &storm{w: w, rng: rand.New(rand.NewPCG(*seedFlag, 0)), disks: map[string]*disk{}, running: map[string]*member{}}
-	for i := range stormMost {
-		name := fmt.Sprintf("m%02d", i)
-		s.disks[name] = newDisk()
-		s.gone = append(s.gone, name)
-	}
-	for range stormLeast {
-		s.join()
-	}
-	began, next, sent := time.Now(), time.Now(), 0
-	for time.Since(began) < *stormFlag {
-		if time.Now().After(next) {
-			s.turn()
-			next = next.Add(stormEvery)
+	began := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStorm(t)
+		capacity := float64(stormPartitions) / stormCost.Seconds()
+		total := int(capacity * (2*stormSteady + *stormFlag).Seconds())
+		for sent := 0; sent < total; sent += 10_000 {
+			s.send(topicIn, "k", stormKeys, 10_000)
 		}
-		w.send(topicIn, "k", stormBatch, stormBatch)
-		sent += stormBatch
-		time.Sleep(time.Until(began.Add(time.Duration(sent) * time.Second / stormRate)))
-	}
-	committed := w.committed()
-	t.Logf("%d joined, %d left; %d of %d records committed at the end of %v", s.joined, s.left, committed, sent, *stormFlag)
-	if *stormFlag >= stormLong && float64(committed) < stormLeastThroughput*float64(sent) {
-		t.Errorf("only %d of %d records were committed when the storm ended", committed, sent)
-	}
-	w.drained()
-	for name, m := range s.running {
-		if err := m.wait(); err != nil {
-			t.Errorf("%s: %v", name, err)
+		for i := range (stormFew + stormMany) / 2 {
+			s.join(i)
 		}
-	}
-	s.leaving.Wait()
-	w.checkOwners()
-	w.checkState()
+		time.Sleep(stormSteady)
+		steady := s.rate(func() { time.Sleep(stormSteady) })
+		t.Logf("%.0f records/s with %d members; %.0f are possible", steady, (stormFew+stormMany)/2, capacity)
+		stormy := s.rate(func() {
+			for blown := time.Duration(0); blown < *stormFlag; blown += time.Minute {
+				s.blow(min(time.Minute, *stormFlag-blown))
+				t.Logf("%v of %v: %d joins, %d leaves, %d records", blown+time.Minute, *stormFlag, s.joins, s.leave, s.committed())
+			}
+		})
+		s.cost.Store(0)
+		s.leaving.Wait()
+		s.drained()
+		for i := range s.members {
+			if s.members[i] != nil {
+				s.part(i)
+			}
+		}
+		s.leaving.Wait()
+		s.checkOwners()
+		lost, duplicated, wrong := s.tally()
+		if stormy < stormShare*steady {
+			t.Errorf("%.0f records/s in the storm, %.0f without", stormy, steady)
+		}
+		t.Logf("%.0f records/s in the storm, %.1f %% of %.0f; %d joins and %d leaves in %v", stormy, 100*stormy/steady, steady, s.joins, s.leave, *stormFlag)
+		t.Logf("%d lost, %d duplicated, %d wrong of %d", lost, duplicated, wrong, total)
+	})
+	t.Logf("%.1f s of wall time", time.Since(began).Seconds())
 }
 
-// committed is how many records of the input the group has committed.
-func (w *world) committed() (n int64) {
+// tally is checkState with counts: records that are not counted, that are counted twice, and outputs that are not 1, 2, 3 and so on.
+func (w *world) tally() (lost, duplicated, wrong int64) {
 	w.tb.Helper()
-	offsets, err := kadm.NewClient(w.producer).FetchOffsets(w.tb.Context(), "toy-counter")
+	state, outputs := map[string]int64{}, map[string]int64{}
+	err := stream.ReadAll(w.tb.Context(), w.options(), []string{topicLog, topicOut}, func(r *stream.Record) error {
+		n, err := strconv.ParseInt(string(r.Value), 10, 64)
+		switch {
+		case err != nil:
+			return err
+		case r.Topic == topicLog:
+			state[string(r.Key)] = n
+			return nil
+		}
+		if outputs[string(r.Key)]++; n != outputs[string(r.Key)] {
+			wrong++
+		}
+		return nil
+	})
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	for _, o := range offsets[topicIn] {
-		n += o.At
+	for key, sent := range w.sent {
+		switch missing := sent - state[key]; {
+		case missing > 0:
+			lost += missing
+		case missing < 0:
+			duplicated -= missing
+		}
 	}
-	return n
+	if lost+duplicated+wrong > 0 {
+		w.tb.Errorf("%d lost, %d duplicated, %d outputs out of order", lost, duplicated, wrong)
+	}
+	return lost, duplicated, wrong
 }
 
 // checkOwners judges by the changelog that each task had one owner at a time.

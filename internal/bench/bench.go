@@ -30,8 +30,10 @@ type Options struct {
 	Hold time.Duration
 	// Emit measures a week's playlists, Restore the start without local state.
 	Emit, Restore bool
-	Config        config.Config
-	Logger        *slog.Logger
+	// Handover measures how long partitions take to move to a second instance.
+	Handover bool
+	Config   config.Config
+	Logger   *slog.Logger
 	// Log gets a line for each step.
 	Log io.Writer
 }
@@ -56,6 +58,9 @@ type Result struct {
 	PlaylistsPerSec float64  `json:"playlists_per_second,omitempty"`
 	Restored        int64    `json:"restored_records,omitempty"`
 	RestoredPerSec  float64  `json:"restored_records_per_second,omitempty"`
+	// RestoredCPU is the processor time of this process per restored record, embedded broker included, in µs.
+	RestoredCPU float64   `json:"restore_cpu_us_per_record,omitempty"`
+	Handover    *Handover `json:"handover,omitempty"`
 }
 
 // Run measures. It stops at the first figure that cannot be right.
@@ -90,7 +95,12 @@ func (r *Result) measure(ctx context.Context, o Options, s *system) error {
 		}
 	}
 	if o.Restore {
-		return r.restore(ctx, o, s)
+		if err := r.restore(ctx, o, s); err != nil {
+			return err
+		}
+	}
+	if o.Handover { // the last: the second instance keeps its share when it ends, until its session times out
+		return r.handover(ctx, o, s)
 	}
 	return nil
 }
@@ -231,18 +241,18 @@ func (r *Result) restore(ctx context.Context, o Options, s *system) error {
 	if err := s.wipe(); err != nil {
 		return err
 	}
-	began := time.Now()
+	began, cpu := time.Now(), cpuTime()
 	if err := s.start(ctx); err != nil {
 		return err
 	}
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	seconds := time.Since(began).Seconds()
+	seconds, used := time.Since(began).Seconds(), (cpuTime() - cpu).Seconds()
 	var err error
 	r.Restored, err = s.counted("earworm_stream_restored_records_total")
-	r.RestoredPerSec = float64(r.Restored) / seconds
-	say(o.Log, "%d records restored, %.0f a second", r.Restored, r.RestoredPerSec)
+	r.RestoredPerSec, r.RestoredCPU = float64(r.Restored)/seconds, 1e6*used/float64(r.Restored)
+	say(o.Log, "%d records restored, %.0f a second, %.2f µs of processor time each", r.Restored, r.RestoredPerSec, r.RestoredCPU)
 	return err
 }
 

@@ -15,7 +15,7 @@ func TestRunMeasuresEverything(t *testing.T) {
 	w := DefaultWorkload()
 	w.Events, w.Listeners, w.Songs = 4000, 300, 200
 	r, err := Run(t.Context(), Options{
-		Workload: w, Dir: t.TempDir(), Partitions: 2, Rate: 500, Hold: time.Second, Emit: true, Restore: true,
+		Workload: w, Dir: t.TempDir(), Partitions: 2, Rate: 500, Hold: time.Second, Emit: true, Restore: true, Handover: true,
 		Config: config.Default(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -26,6 +26,9 @@ func TestRunMeasuresEverything(t *testing.T) {
 	}
 	if r.Latency == nil || r.Latency.Events == 0 || r.Latency.P50 <= 0 || r.Latency.P50 > r.Latency.P99 {
 		t.Errorf("latency: %+v", r.Latency)
+	}
+	if h := r.Handover; h == nil || h.Partitions != 1 || h.Records == 0 || h.Idle <= 0 || h.Idle > h.Seconds {
+		t.Errorf("hand-over: %+v", h)
 	}
 	if r.Playlists == 0 || r.Playlists > 300 || r.Restored < 300 {
 		t.Errorf("%d playlists, %d records restored", r.Playlists, r.Restored)

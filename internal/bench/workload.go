@@ -22,6 +22,8 @@ type Workload struct {
 	Exponent float64
 	// Repeats is the share of plays that return to one of the listener's songs, Skips that of plays given up early.
 	Repeats, Skips float64
+	// Hot is the share of the plays that go to one song, on top of its popularity.
+	Hot float64
 	// Span is the event time that the events cover.
 	Span time.Duration
 	Seed uint64
@@ -40,7 +42,7 @@ func (w Workload) Validate() error {
 	if w.Events < 1 || w.Listeners < 1 || w.Songs < 1 {
 		errs = append(errs, errors.New("bench: events, listeners and songs must be at least 1"))
 	}
-	if !(w.Exponent >= 0 && w.Exponent <= 4) || !(w.Repeats >= 0 && w.Repeats <= 1) || !(w.Skips >= 0 && w.Skips <= 1) {
+	if !(w.Exponent >= 0 && w.Exponent <= 4) || !(w.Repeats >= 0 && w.Repeats <= 1) || !(w.Skips >= 0 && w.Skips <= 1) || !(w.Hot >= 0 && w.Hot <= 1) {
 		errs = append(errs, errors.New("bench: exponent must lie between 0 and 4, shares between 0 and 1"))
 	}
 	if w.Span <= 0 {
@@ -99,8 +101,10 @@ func (s *source) draw() int32 {
 func (s *source) next(now int64) *listeners.Event {
 	who := s.rng.IntN(s.w.Listeners)
 	mine := s.lately[who*recent:][:recent]
-	var song int32
-	if known := min(int(s.turn[who]), recent); known > 0 && s.rng.Float64() < s.w.Repeats {
+	var song int32 // the hot one
+	if s.w.Hot > 0 && s.rng.Float64() < s.w.Hot {
+		// It does not push out what the listener returns to.
+	} else if known := min(int(s.turn[who]), recent); known > 0 && s.rng.Float64() < s.w.Repeats {
 		song = mine[s.rng.IntN(known)]
 	} else {
 		song = s.draw()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // ErrPortTaken says that another process listens on a port the broker was told to use.
@@ -74,22 +72,8 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(startError(cfg, err), unlock(lock))
 	}
-	HideAborted(cluster)
+	Repair(cluster)
 	return &Broker{cluster: cluster, lock: lock}, nil
-}
-
-// HideAborted keeps committed readers of a kfake from aborted records. kfake ends a response in the middle of a partition when it has
-// reached the size that the client asked for, and leaves the list of aborted transactions out for this partition: the client then takes
-// what was aborted for committed. So no response is full: the client's bound for each partition holds, that for all together does not.
-// Start does this by itself; it is for tests that make a cluster of their own.
-func HideAborted(cluster *kfake.Cluster) {
-	cluster.ControlKey(kmsg.Fetch.Int16(), func(request kmsg.Request) (kmsg.Response, error, bool) {
-		cluster.KeepControl()
-		if fetch, ok := request.(*kmsg.FetchRequest); ok {
-			fetch.MaxBytes = math.MaxInt32
-		}
-		return nil, nil, false
-	})
 }
 
 // Addrs returns the bootstrap addresses, host:port.

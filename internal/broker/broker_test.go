@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -254,34 +253,6 @@ func TestRefusals(t *testing.T) {
 	cancel()
 	if _, err = broker.Start(cancelled, broker.Config{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled context: got %v", err)
-	}
-}
-
-// TestFullFetchesHideWhatWasAborted: kfake leaves the list of aborted transactions out for the partition in which a response reaches the
-// size that the client asked for, and readers then take what was aborted for committed.
-func TestFullFetchesHideWhatWasAborted(t *testing.T) {
-	b := start(t, broker.Config{})
-	writer := client(t, b, kgo.TransactionalID("writer"), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	if err := createTopic(t.Context(), writer); err != nil {
-		t.Fatal(err)
-	}
-	padding := strings.Repeat(".", 500)
-	for i := range 60 {
-		how, word := kgo.TryCommit, "yes "
-		if i%3 > 0 {
-			how, word = kgo.TryAbort, "no "
-		}
-		if err := transaction(t.Context(), writer, word+strconv.Itoa(i)+padding, how); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, size := range []int32{2000, 5000, 11_000} {
-		for p, values := range committed(t, b, kgo.FetchMaxBytes(size), kgo.FetchMaxPartitionBytes(size)) {
-			wrong := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return strings.HasPrefix(v, "yes ") })
-			if len(values) != 20 || len(wrong) > 0 {
-				t.Errorf("fetches of %d bytes, partition %d: %d records, want 20, %d of them aborted", size, p, len(values), len(wrong))
-			}
-		}
 	}
 }
 

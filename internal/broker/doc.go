@@ -16,10 +16,10 @@
 //   - A transaction open at the crash is aborted at the next start and its producer's epoch goes up by one.
 //   - Group membership does not survive a crash: members join again; committed offsets survive.
 //   - There is no initial rebalance delay: a group forms with its first member.
+//   - An answer to a fetch that reaches the size asked for says nothing of the aborted transactions of its last partition;
+//     see Repair, with which answers are bounded by partition only, so one can be as large as all its partitions' bounds together.
 //   - Retention looks at record timestamps. Simulated months lie in the past, so time retention is off here
 //     (log.retention.ms = -1) unless a topic says otherwise.
-//   - A response that reaches the size the client asked for shows aborted records as committed ones. HideAborted keeps responses from
-//     reaching it, so one can be as large as all its partitions' bounds together.
 //   - Compaction takes the records of an open transaction for committed ones, and an abort then loses what they would have replaced. So
 //     it does not run by itself, and a directory grows until it is deleted; a test may call Cluster().Compact while no transaction is open.
 package broker

@@ -146,6 +146,14 @@ func (s *Service) Ingesting() bool {
 	return runtime != nil && len(runtime.Partitions()) > 0
 }
 
+// Owned returns the partitions of a role whose tasks work here.
+func (s *Service) Owned(role string) []int32 {
+	if runtime := s.runtimes()[role]; runtime != nil {
+		return runtime.Partitions()
+	}
+	return nil
+}
+
 func (s *Service) runtimes() map[string]*stream.Runtime {
 	out := map[string]*stream.Runtime{}
 	for name, p := range map[string]*atomic.Pointer[stream.Runtime]{

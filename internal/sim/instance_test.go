@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -109,14 +108,10 @@ func (i *instance) stop(tb testing.TB) {
 	i.done = nil
 }
 
-// kill ends the process as kill -9 would: from one moment on nothing of it reaches the brokers or the disk. With lost, the disk dies
-// too. What is left of the process is only cleared away.
-func (i *instance) kill(lost bool, rng *rand.Rand) {
+// kill ends the process as kill -9 would: from one moment on nothing of it reaches the brokers or the disk, of which what is given is
+// left. What is left of the process is only cleared away.
+func (i *instance) kill(disk *state.CrashFS) {
 	i.line.cut()
-	disk := state.NewCrashFS()
-	if !lost {
-		disk = i.disk.Crash(100, rng) // what was written is in the hands of the operating system
-	}
 	i.cancel()
 	logger(i.name).Info("what was left of a killed process has ended", slog.Any("error", <-i.done))
 	i.disk, i.done = disk, nil

@@ -3,6 +3,7 @@
 package sim_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"earworm/consumers/stream"
 	"earworm/schemas"
+	"earworm/state"
 )
 
 // delivered is one record of the playlists topic.
@@ -27,7 +29,8 @@ type journal struct {
 
 	mu        sync.Mutex
 	playlists []delivered
-	ticks     map[int32][]int64 // times of plain ticks, by partition in order of offset
+	withdrawn map[string]time.Time // when a listener's playlist was taken back
+	ticks     map[int32][]int64    // times of plain ticks, by partition in order of offset
 	counts    map[zoneWeek]int
 	waiting   map[zoneWeek]chan struct{}
 	zoneOf    func(user string, at time.Time) string
@@ -40,7 +43,7 @@ type zoneWeek struct {
 
 func newJournal(topics schemas.Topics, zoneOf func(string, time.Time) string) *journal {
 	return &journal{
-		topics: topics, ticks: map[int32][]int64{}, counts: map[zoneWeek]int{}, waiting: map[zoneWeek]chan struct{}{},
+		topics: topics, withdrawn: map[string]time.Time{}, ticks: map[int32][]int64{}, counts: map[zoneWeek]int{}, waiting: map[zoneWeek]chan struct{}{},
 		zoneOf: zoneOf,
 	}
 }
@@ -59,6 +62,10 @@ func (j *journal) take(records []stream.Record) error {
 			if tick.Zone == "" {
 				j.ticks[rec.Partition] = append(j.ticks[rec.Partition], tick.At)
 			}
+			continue
+		}
+		if rec.Value == nil {
+			j.withdrawn[string(rec.Key)] = rec.At
 			continue
 		}
 		d := delivered{key: string(rec.Key), at: rec.At}
@@ -106,6 +113,7 @@ func (j *journal) tickFor(partition int32, instant time.Time) (time.Time, bool) 
 type verdict struct {
 	tb                      testing.TB
 	lost, duplicated, wrong int
+	owed, erased            int // playlists that were owed, listeners who were erased
 }
 
 func (v *verdict) complain(counter *int, format string, args ...any) {
@@ -116,8 +124,8 @@ func (v *verdict) complain(counter *int, format string, args ...any) {
 	}
 }
 
-// judge holds what was delivered against what each person is owed, and returns how many playlists were owed.
-func (w *world) judge() (owed int) {
+// judge holds what was delivered against what each person is owed.
+func (w *world) judge() *verdict {
 	j := w.journal
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -131,18 +139,22 @@ func (w *world) judge() (owed int) {
 		got[user][d.list.Week] = append(got[user][d.list.Week], d)
 	}
 	for _, p := range w.people {
-		for n := range weeks {
+		w.judgeErasure(v, p)
+		for n := range w.weeks {
 			monday := w.monday(n)
 			delivery := p.owedSince(monday)
 			lists := got[p.id][weekID(n)]
 			delete(got[p.id], weekID(n))
+			if p.erasedOn(monday) && len(lists) < 2 {
+				continue
+			}
 			if !p.knownBefore(delivery) {
 				if len(lists) > 0 {
-					v.complain(&v.wrong, "%s got a playlist of %s and was not known yet", p.id, weekID(n))
+					v.complain(&v.wrong, "%s got a playlist of %s and was not known yet, or not any more", p.id, weekID(n))
 				}
 				continue
 			}
-			owed++
+			v.owed++
 			switch len(lists) {
 			case 0:
 				v.complain(&v.lost, "%s of %s has no playlist of %s", p.id, p.zoneAt(monday), weekID(n))
@@ -160,14 +172,59 @@ func (w *world) judge() (owed int) {
 	for user := range got {
 		v.complain(&v.wrong, "there are playlists for %q, whom nobody knows", user)
 	}
-	w.tb.Logf("%d lost, %d duplicated, %d wrong of %d", v.lost, v.duplicated, v.wrong, owed)
-	return owed
+	return v
+}
+
+// judgeErasure wants the playlists of an erased listener withdrawn, after the last of them.
+func (w *world) judgeErasure(v *verdict, p *person) {
+	if p.erased.IsZero() || p.first.IsZero() || !p.first.Before(p.erased.Add(-24*time.Hour)) {
+		return
+	}
+	v.erased++
+	at, ok := w.journal.withdrawn[p.id]
+	if !ok {
+		v.complain(&v.wrong, "the playlist of %s, who was erased at %s, was not withdrawn", p.id, p.erased)
+	}
+	for _, d := range w.journal.playlists {
+		if string(d.list.User) == p.id && d.at.After(at) {
+			v.complain(&v.wrong, "%s got a playlist of %s at %s, and was erased at %s", p.id, d.list.Week, d.at, p.erased)
+		}
+	}
+}
+
+// judgeRemains looks for erased listeners in what instances would be restored from.
+func (w *world) judgeRemains(ctx context.Context, v *verdict) {
+	rows := map[string]map[string]bool{} // of each listener
+	err := stream.ReadAll(ctx, w.options, []string{w.journal.topics.ListenerChangelog}, func(rec *stream.Record) error {
+		key, err := state.ParseUserKey(rec.Key)
+		if err != nil {
+			return nil //nolint:nilerr // rows of no listener
+		}
+		id := string(key.User)
+		if rows[id] == nil {
+			rows[id] = map[string]bool{}
+		}
+		if rec.Value == nil {
+			delete(rows[id], string(rec.Key))
+		} else {
+			rows[id][string(rec.Key)] = true
+		}
+		return nil
+	})
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	for _, p := range w.people {
+		if n := len(rows[p.id]); (n > 0) != p.erased.IsZero() && !p.first.IsZero() {
+			v.complain(&v.wrong, "%s, erased at %s, has %d rows", p.id, p.erased, n)
+		}
+	}
 }
 
 // inspect checks one playlist: when it was made, for which week, and of what.
 func (w *world) inspect(v *verdict, p *person, n int, d delivered) {
 	monday := w.monday(n)
-	delivery, late := p.owedSince(monday), latest(n)
+	delivery, late := p.owedSince(monday), w.latest(n)
 	name := fmt.Sprintf("%s of %s, %s", p.id, p.zoneAt(monday), weekID(n))
 	tick, ticked := w.journal.tickFor(stream.PartitionOf([]byte(p.id), partitions), delivery)
 	if p.movesOn(monday) { // it comes with the news of the move, or by the old clock

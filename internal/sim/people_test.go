@@ -15,7 +15,8 @@ import (
 )
 
 // The zones, and their offsets from UTC written down from the almanac and not taken from the tz database: what the emitter uses
-// is what must be checked. Daylight saving began in Europe on 2000-03-26 at 01:00Z and in New York on 2000-04-02 at 07:00Z.
+// is what must be checked. Daylight saving began in Europe on 2000-03-26 at 01:00Z and in New York on 2000-04-02 at 07:00Z; it ended
+// in both on 2000-10-29, and did not begin again before 2001-03-25.
 const (
 	berlin    = "Europe/Berlin"
 	newYork   = "America/New_York"
@@ -26,14 +27,15 @@ const (
 // deliveryOf returns Monday 06:00 local of the week that begins on a Monday.
 func deliveryOf(zone string, monday time.Time) time.Time {
 	six := monday.Add(6 * time.Hour)
+	winter := monday.After(time.Date(2000, 10, 29, 0, 0, 0, 0, time.UTC))
 	switch zone {
 	case berlin:
-		if monday.After(time.Date(2000, 3, 26, 0, 0, 0, 0, time.UTC)) {
+		if !winter && monday.After(time.Date(2000, 3, 26, 0, 0, 0, 0, time.UTC)) {
 			return six.Add(-2 * time.Hour)
 		}
 		return six.Add(-1 * time.Hour)
 	case newYork:
-		if monday.After(time.Date(2000, 4, 2, 0, 0, 0, 0, time.UTC)) {
+		if !winter && monday.After(time.Date(2000, 4, 2, 0, 0, 0, 0, time.UTC)) {
 			return six.Add(4 * time.Hour)
 		}
 		return six.Add(5 * time.Hour)
@@ -55,8 +57,10 @@ type person struct {
 	moves         time.Time
 	// first is the time of the first event; zero for those who only have a profile.
 	first time.Time
-	heard map[schemas.SongID]time.Time
-	taste int
+	// erased is when they are forgotten, for good; zero for those who stay. They fall silent the day before.
+	erased time.Time
+	heard  map[schemas.SongID]time.Time
+	taste  int
 }
 
 // zoneAt returns where the person lives.
@@ -85,12 +89,17 @@ func (p *person) owedSince(monday time.Time) time.Time {
 
 // knownBefore reports whether the delivery of a week is owed to the person.
 func (p *person) knownBefore(delivery time.Time) bool {
-	return !p.first.IsZero() && p.first.Before(delivery)
+	return !p.first.IsZero() && p.first.Before(delivery) && (p.erased.IsZero() || delivery.Before(p.erased))
+}
+
+// erasedOn reports whether the person is erased on a Monday, while playlists are written: they may get one, or not.
+func (p *person) erasedOn(monday time.Time) bool {
+	return !p.erased.Before(monday) && p.erased.Before(monday.Add(24*time.Hour))
 }
 
 // population makes people: half of them in Berlin, so that one zone's emission is long; every tenth zone is told by region only;
-// some join later, some move, some never listen.
-func population(rng *rand.Rand, start time.Time) []*person {
+// some join later, some move, some never listen, some are erased.
+func population(rng *rand.Rand, start time.Time, weeks int) []*person {
 	var all []*person
 	for n := range peopleCount {
 		p := &person{
@@ -128,8 +137,17 @@ func population(rng *rand.Rand, start time.Time) []*person {
 		case 3:
 			p.newZone = newYork
 		}
+		switch n % 24 { // is erased: on a Thursday, or on a Monday with everybody else's playlists under way
+		case 10:
+			p.erased = start.AddDate(0, 0, 8+7*(1+rng.IntN(weeks-2))).Add(9 * time.Hour)
+		case 14:
+			p.erased = start.AddDate(0, 0, 5+7*(1+rng.IntN(weeks-2))).Add(time.Duration(rng.IntN(12)) * time.Hour)
+		}
 		if n%40 == 1 || n%40 == 3 {
 			p.told, p.moves = true, start.AddDate(0, 0, 5+7*(1+rng.IntN(weeks-2))).Add(mondayMove)
+		}
+		if !p.erased.IsZero() { // news of a move after that would be somebody new's
+			p.newZone, p.moves = "", time.Time{}
 		}
 		all = append(all, p)
 	}
@@ -148,7 +166,7 @@ func (p *person) profile(ctx context.Context, client *feed.Client, now time.Time
 
 // listen sends what the person did between two instants, and returns the number of events.
 func (p *person) listen(ctx context.Context, client *feed.Client, rng *rand.Rand, from, to time.Time) int {
-	if p.first.IsZero() || !p.first.Before(to) {
+	if p.first.IsZero() || !p.first.Before(to) || (!p.erased.IsZero() && to.After(p.erased.Add(-24*time.Hour))) {
 		return 0
 	}
 	var times []time.Time

@@ -27,7 +27,7 @@ func sleeper(n int) string { return fmt.Sprintf("sleeper-%02d", n) }
 func TestErasedWhileAnInstanceSlept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2000, 2, 16, 0, 0, 0, 0, time.UTC)))
-		w := newWorld(t)
+		w := newWorld(t, weeksInCI)
 		ctx := t.Context()
 		a, b := w.instances[0], w.instances[1]
 		defer func() { a.stop(t); b.stop(t) }()
