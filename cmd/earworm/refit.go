@@ -64,7 +64,7 @@ func newRefitCommand(a *app) *cobra.Command {
 	f.BoolVar(&cfg.DryRun, "dry-run", false, "say what would change, and send nothing")
 	f.IntVar(&halfLife, "half-life", int(time.Duration(refit.DefaultFit().HalfLife)/(24*time.Hour)), "days since the last play after which a song says half as much of a listener")
 	f.IntVar(&sweeps, "sweeps", refit.DefaultFit().Sweeps, "how often listeners and rows are solved")
-	f.IntVar(&cfg.PairsMax, "pairs-max", 20_000_000, "pairs of listener and song in memory, some 50 bytes each; where there are more, a share of the listeners is taken")
+	f.IntVar(&cfg.PairsMax, "pairs-max", 20_000_000, "pairs of listener and song in memory, some 60 bytes each; where there are more, a share of the listeners is taken")
 	f.IntVar(&cfg.Sample, "sample", 400, "listeners whose lists are compared")
 	f.DurationVar(&cfg.Wait, "wait", 2*time.Minute, "how long to wait until the song role has taken it in; 0 does not wait")
 	return cmd

@@ -44,7 +44,7 @@ type Config struct {
 	Near     cooccur.Params
 	// Fit says how to fit; without an instant it is as of the newest event.
 	Fit FitConfig
-	// PairsMax bounds the pairs of listener and song in memory, some 50 bytes each; 0 is no bound.
+	// PairsMax bounds the pairs of listener and song in memory, some 60 bytes each; 0 is no bound.
 	PairsMax int
 	// Sample is how many listeners' lists are compared.
 	Sample int
