@@ -121,7 +121,7 @@ func printMove(w io.Writer, r *reshard.Receipt) error {
 	}
 	before, after := r.Rows()
 	_, err := fmt.Fprintf(w, "waiting, and moved: %s listens, %s ticks, %s song updates\n"+
-		"%d to %d partitions in %.1f s and %d runs: %s of %s rows, %d orphans\n"+
+		"%d to %d partitions in %.1f s, runs: %d; %s of %s rows, %d orphans\n"+
 		"now set topics.partitions to %d, start the instances, and later run earworm reshard --drop-old\n",
 		thousands(r.Waiting.Listens), thousands(r.Waiting.Ticks), thousands(r.Waiting.Updates),
 		r.From.Partitions, r.To.Partitions, r.Seconds, r.Runs, thousands(after), thousands(before), r.Orphans, r.To.Partitions)
