@@ -92,10 +92,30 @@ func TestBombInAnAbortedTransactionIsSkippedOnce(t *testing.T) {
 // corrupt produces a batch of n records with a right checksum whose payload does not decompress.
 func (w *world) corrupt(topic string, partition, n int32) {
 	w.tb.Helper()
+	w.throw(topic, partition, n, []byte("this is no zstd frame"))
+}
+
+// smallBomb is a frame of zstd that says "128 KiB of zeros" until it is too large, four bytes each time.
+func smallBomb() []byte {
+	const block, blocks = 128 << 10, 200
+	frame := []byte{0x28, 0xB5, 0x2F, 0xFD, 0, 10 << 3} // magic, no size and no checksum, a window of 1 MiB
+	for n := range blocks {
+		header := uint32(block)<<3 | 1<<1 // one byte, repeated
+		if n == blocks-1 {
+			header |= 1 // the last block
+		}
+		frame = append(frame, byte(header), byte(header>>8), byte(header>>16), 0)
+	}
+	return frame
+}
+
+// throw produces a batch of n records with a right checksum, whose payload is as given and said to be of zstd.
+func (w *world) throw(topic string, partition, n int32, payload []byte) {
+	w.tb.Helper()
 	b := kmsg.RecordBatch{
 		PartitionLeaderEpoch: -1, Magic: 2, Attributes: 4, LastOffsetDelta: n - 1,
 		FirstTimestamp: time.Now().UnixMilli(), MaxTimestamp: time.Now().UnixMilli(),
-		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: n, Records: []byte("this is no zstd frame"),
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: n, Records: payload,
 	}
 	raw := b.AppendTo(nil)
 	b.Length = int32(len(raw) - 12)
@@ -176,5 +196,30 @@ func TestBatchWithAWrongChecksumIsSkipped(t *testing.T) {
 		header(letters[0], stream.HeaderOffset) != "30" || header(letters[0], stream.HeaderNextOffset) != "31" {
 		t.Errorf("dead letters: %v", letters)
 	}
+	w.checkState()
+}
+
+// TestBombsInManyPartitionsAreSkipped: the client tells of such a batch once, and fetches its partition no more until it is told to go on. News
+// that comes at the very moment at which a transaction ends must not be dropped, nor what has come of one partition when another is told to go on.
+func TestBombsInManyPartitionsAreSkipped(t *testing.T) {
+	const partitions, rounds = 8, 25
+	w := newWorld(t, partitions)
+	cfg := w.config("a", newDisk())
+	cfg.CommitInterval = time.Millisecond
+	m := w.start(cfg)
+	for round := range int64(rounds) {
+		w.send(topicIn, "k", 3, 3)
+		for p := range int32(partitions) {
+			w.throw(topicIn, p, 1, smallBomb())
+		}
+		eventually(t, "every batch is skipped", func() bool {
+			n := int64(0)
+			for _, c := range m.Accounting() {
+				n += c.DeadLettered
+			}
+			return n == (round+1)*partitions
+		})
+	}
+	m.mustStop(t)
 	w.checkState()
 }

@@ -301,11 +301,14 @@ func (c *cord) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil && c.cut {
+	if err != nil {
+		return nil, err
+	}
+	if c.cut {
 		return nil, errors.Join(errors.New("killed"), conn.Close())
 	}
 	c.conns = append(c.conns, conn)
-	return conn, err
+	return conn, nil
 }
 
 func (c *cord) kill() {

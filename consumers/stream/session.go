@@ -286,6 +286,10 @@ func (s *session) mendAll() error {
 
 // settle handles one poll: usually by one transaction, which may poll more.
 func (s *session) settle(fetches kgo.Fetches) error {
+	skips, err := s.faultsOf(fetches)
+	if err != nil {
+		return err
+	}
 	if s.flagged.Swap(false) {
 		// A rebalance took place since the last End. The transact session would abort the coming transaction for it;
 		// an End without a transaction clears its flags and rewinds to the committed offsets, so that the records in
@@ -293,11 +297,8 @@ func (s *session) settle(fetches kgo.Fetches) error {
 		if _, err := s.kc.End(s.ctx, kgo.TryAbort); err != nil {
 			return fmt.Errorf("clearing the transact session: %w", err)
 		}
+		s.retry(skips)
 		return nil
-	}
-	skips, err := s.faultsOf(fetches)
-	if err != nil {
-		return err
 	}
 	if fetches.NumRecords() == 0 && len(skips) == 0 {
 		return nil
@@ -366,12 +367,13 @@ func (s *session) gather(started time.Time, fetches kgo.Fetches, skips []skip) e
 		fetches = s.kc.PollRecords(poll, s.r.cfg.PollRecordsMax)
 		over := poll.Err() != nil
 		end()
-		if over && fetches.NumRecords() == 0 {
-			return nil
-		}
 		var err error
 		if skips, err = s.faultsOf(fetches); err != nil {
 			return err
+		}
+		// A poll that ran out of time may still bring the news of a batch that cannot be read, which the client tells only once.
+		if over && fetches.NumRecords() == 0 && len(skips) == 0 {
+			return nil
 		}
 	}
 }

@@ -99,7 +99,7 @@ func (s *session) finish(cause error) error {
 	case !committed:
 		s.r.metrics.aborts.Inc()
 		s.abandon(false)
-		s.retrySkips()
+		s.retry(s.txn.skips)
 		return nil
 	}
 	return s.committed()
@@ -148,7 +148,7 @@ func (s *session) rollback(ctx context.Context, cause error) error {
 		}
 		return errors.Join(cause, err)
 	}
-	s.retrySkips()
+	s.retry(s.txn.skips)
 	return cause
 }
 
@@ -232,6 +232,7 @@ func (s *session) letterSkip(sk skip) {
 	t := s.r.live(sk.topic, sk.partition)
 	if t == nil {
 		s.txn.abort = true
+		s.txn.skips = append(s.txn.skips, sk) // to be found again when the task is live
 		return
 	}
 	for _, have := range s.txn.skips {
@@ -287,26 +288,59 @@ func setOffset(req *kmsg.TxnOffsetCommitRequest, topic string, p kmsg.TxnOffsetC
 
 // moveSkips makes the client fetch on after the skipped batches.
 func (s *session) moveSkips() {
+	if len(s.txn.skips) == 0 {
+		return
+	}
+	past := make(map[TopicPartition]kgo.EpochOffset, len(s.txn.skips))
 	for _, sk := range s.txn.skips {
+		tp := TopicPartition{Topic: sk.topic, Partition: sk.partition}
 		s.r.metrics.skipped.WithLabelValues(sk.topic, strconv.Itoa(int(sk.partition))).Inc()
-		delete(s.faults, TopicPartition{Topic: sk.topic, Partition: sk.partition})
-		s.setOffset(sk.topic, sk.partition, kgo.EpochOffset{Epoch: sk.epoch, Offset: sk.next})
+		delete(s.faults, tp)
+		past[tp] = kgo.EpochOffset{Epoch: sk.epoch, Offset: max(sk.next, past[tp].Offset)}
 	}
+	s.renew(past)
 }
 
-// retrySkips makes the client find the batches again after an abort. It has stopped fetching such a partition, and
-// only an offset that differs starts it again, so the offset goes forward and back.
-func (s *session) retrySkips() {
-	for _, sk := range s.txn.skips {
-		back := kgo.EpochOffset{Epoch: sk.epoch, Offset: sk.from}
-		if c, ok := s.kc.Client().CommittedOffsets()[sk.topic][sk.partition]; ok && c.Offset >= 0 {
-			back = c
+// retry makes the client find the batches again after an abort.
+func (s *session) retry(skips []skip) {
+	again := make(map[TopicPartition]kgo.EpochOffset, len(skips))
+	committed := s.kc.Client().CommittedOffsets()
+	for _, sk := range skips {
+		if c, ok := committed[sk.topic][sk.partition]; !ok || c.Offset < 0 {
+			again[TopicPartition{Topic: sk.topic, Partition: sk.partition}] = kgo.EpochOffset{Epoch: sk.epoch, Offset: sk.from}
 		}
-		s.setOffset(sk.topic, sk.partition, kgo.EpochOffset{Epoch: sk.epoch, Offset: sk.next})
-		s.setOffset(sk.topic, sk.partition, back)
 	}
+	s.renew(again)
 }
 
-func (s *session) setOffset(topic string, partition int32, at kgo.EpochOffset) {
-	s.kc.Client().SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {partition: at}})
+// renew makes the client fetch every input from where the group has committed, some from elsewhere. No transaction is open.
+//
+// The client stops fetching a partition in which it finds a batch that it cannot read, tells so once, and begins again when it is given an offset
+// that differs. And whenever it is given any offset, be it by an abort that rewinds it, it throws away what it has fetched and not handed over yet:
+// such news of other partitions too, which then are never fetched again. So all of them are given one that differs, and then the right one.
+func (s *session) renew(from map[TopicPartition]kgo.EpochOffset) {
+	cl := s.kc.Client()
+	at := cl.CommittedOffsets()
+	if at == nil {
+		at = make(map[string]map[int32]kgo.EpochOffset)
+	}
+	for tp, o := range from {
+		if at[tp.Topic] == nil {
+			at[tp.Topic] = make(map[int32]kgo.EpochOffset)
+		}
+		at[tp.Topic][tp.Partition] = o
+	}
+	other := make(map[string]map[int32]kgo.EpochOffset, len(at))
+	for topic, partitions := range at {
+		other[topic] = make(map[int32]kgo.EpochOffset, len(partitions))
+		for p, o := range partitions {
+			if o.Offset < 0 {
+				delete(partitions, p)
+				continue
+			}
+			other[topic][p] = kgo.EpochOffset{Epoch: o.Epoch, Offset: o.Offset + 1}
+		}
+	}
+	cl.SetOffsets(other)
+	cl.SetOffsets(at)
 }
