@@ -159,6 +159,11 @@ func (s *besieger) single(ctx context.Context, kills int) error {
 		if err := s.cluster.Restart(ctx, 1); err != nil {
 			return err
 		}
+		if (i/kafkaBrokersEvery)%4 < 2 { // after others the next kill comes at once
+			if err := s.outages.over(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -177,7 +182,7 @@ func (s *besieger) rolling(ctx context.Context, kills int) error {
 	return nil
 }
 
-// renew restarts one node of three, and returns when the next one may follow.
+// renew restarts one node of three, and returns when the next one may follow: when all replicas are in sync and all is processed again.
 func (s *besieger) renew(ctx context.Context, node int, hard bool) error {
 	before := s.rng.IntN(2) == 0
 	if before {
@@ -196,7 +201,10 @@ func (s *besieger) renew(ctx context.Context, node int, hard bool) error {
 	if err := s.cluster.Restart(ctx, node); err != nil {
 		return err
 	}
-	return s.cluster.AwaitInSync(ctx)
+	if err := s.cluster.AwaitInSync(ctx); err != nil {
+		return err
+	}
+	return s.outages.over(ctx)
 }
 
 // worker waits a while and kills one worker. Now and then another is stopped as well, and goes on while the next faults strike.
