@@ -32,8 +32,9 @@ const (
 	kafkaRate         = 2000            // events a second
 )
 
-// kafkaLimit is some times what so many faults take on a loaded machine.
-func kafkaLimit(kills int) time.Duration { return 5*time.Minute + time.Duration(kills)*30*time.Second }
+// kafkaLimit is some times what so many faults take on a loaded machine. With those of CI both campaigns together stay below the time limit
+// of the tests, so that there is a diagnosis.
+func kafkaLimit(kills int) time.Duration { return 3*time.Minute + time.Duration(kills)*25*time.Second }
 
 // besiege strikes the workers and the nodes of a plant.
 type besiege func(s *besieger, ctx context.Context, kills int) error //nolint:revive // a method of besieger
