@@ -32,8 +32,9 @@ const (
 	kafkaRate         = 2000            // events a second
 )
 
-// kafkaLimit is some times what so many faults take on a loaded machine.
-func kafkaLimit(kills int) time.Duration { return 5*time.Minute + time.Duration(kills)*30*time.Second }
+// kafkaLimit is some times what so many faults take on a loaded machine. With those of CI both campaigns together stay below the time limit
+// of the tests, so that there is a diagnosis.
+func kafkaLimit(kills int) time.Duration { return 3*time.Minute + time.Duration(kills)*25*time.Second }
 
 // besiege strikes the workers and the nodes of a plant.
 type besiege func(s *besieger, ctx context.Context, kills int) error //nolint:revive // a method of besieger
@@ -159,6 +160,11 @@ func (s *besieger) single(ctx context.Context, kills int) error {
 		if err := s.cluster.Restart(ctx, 1); err != nil {
 			return err
 		}
+		if (i/kafkaBrokersEvery)%4 < 2 { // after others the next kill comes at once
+			if err := s.outages.over(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -177,7 +183,7 @@ func (s *besieger) rolling(ctx context.Context, kills int) error {
 	return nil
 }
 
-// renew restarts one node of three, and returns when the next one may follow.
+// renew restarts one node of three, and returns when the next one may follow: when all replicas are in sync and all is processed again.
 func (s *besieger) renew(ctx context.Context, node int, hard bool) error {
 	before := s.rng.IntN(2) == 0
 	if before {
@@ -196,7 +202,10 @@ func (s *besieger) renew(ctx context.Context, node int, hard bool) error {
 	if err := s.cluster.Restart(ctx, node); err != nil {
 		return err
 	}
-	return s.cluster.AwaitInSync(ctx)
+	if err := s.cluster.AwaitInSync(ctx); err != nil {
+		return err
+	}
+	return s.outages.over(ctx)
 }
 
 // worker waits a while and kills one worker. Now and then another is stopped as well, and goes on while the next faults strike.

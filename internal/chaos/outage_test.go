@@ -34,6 +34,7 @@ type outages struct {
 	last  standings
 	open  []*outage
 	times map[string][]time.Duration // by kind of fault
+	mixed int                        // faults that were not over when the next one struck: they say nothing about either
 	looks int                        // that were answered
 	err   error                      // of the last one that was not
 }
@@ -62,6 +63,8 @@ const (
 	lookPatience = 2 * time.Second
 	// lookSettle is how long a partition without waiting records is watched before it counts as untouched.
 	lookSettle = 500 * time.Millisecond
+	// overPatience is many times what any fault takes to be over, on a loaded machine, too.
+	overPatience = 3 * time.Minute
 )
 
 // measure looks until the plant is done.
@@ -122,21 +125,38 @@ func look(ctx context.Context, admin *kadm.Client, p *plant) (standings, error) 
 	return now, nil
 }
 
-// struck begins an outage. When it is the broker's, those of workers that are not over become part of it.
+// struck begins an outage. One that is not over yet is not measured: from now on nobody can tell which fault it is that lasts.
 func (o *outages) struck(kind string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.last) == 0 {
 		return
 	}
+	o.mixed += len(o.open)
 	fresh := &outage{kind: kind, began: time.Now(), at: o.last, open: map[place]bool{}}
 	for at := range o.last {
 		fresh.open[at] = true
 	}
-	if kind != faultWorker {
-		o.open = slices.DeleteFunc(o.open, func(x *outage) bool { return x.kind == faultWorker })
+	o.open = []*outage{fresh}
+}
+
+// over waits until no outage lasts any more.
+func (o *outages) over(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, overPatience, fmt.Errorf("%w %v after a fault that nothing followed", errStill, overPatience))
+	defer cancel()
+	for {
+		o.mu.Lock()
+		lasting := len(o.open)
+		o.mu.Unlock()
+		if lasting == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(lookEvery):
+		}
 	}
-	o.open = append(o.open, fresh)
 }
 
 // seen compares what is committed now with what was when each outage began.
@@ -198,5 +218,6 @@ func (o *outages) String() string {
 		fmt.Fprintf(&b, "\nuntil progress after %s: p50 %.1f s, p99 %.1f s, longest %.1f s, of %d",
 			kind, percentile(times, .5).Seconds(), percentile(times, .99).Seconds(), slices.Max(times).Seconds(), len(times))
 	}
+	fmt.Fprintf(&b, "\nnot measured, because the next fault struck earlier: %d", o.mixed)
 	return b.String()
 }
