@@ -84,10 +84,7 @@ func newInline(tb testing.TB) *inline {
 
 // take lets the roles process one record, one after the other.
 func (i *inline) take(topic string, r *forged, at time.Time) error {
-	rec := stream.Record{Topic: topic, Key: r.key, Value: r.value, At: at}
-	for _, h := range r.headers {
-		rec.Headers = append(rec.Headers, stream.Header(h))
-	}
+	rec := stream.Record{Topic: topic, Key: r.key, Value: r.value, Headers: r.headers, At: at}
 	if err := i.process(i.ingest, &rec); err != nil {
 		return err
 	}
