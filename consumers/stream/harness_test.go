@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -23,8 +22,6 @@ import (
 	"earworm/consumers/stream"
 	"earworm/internal/broker"
 )
-
-var seedFlag = flag.Uint64("seed", 1, "seed of the fault plan")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

@@ -3,6 +3,7 @@
 package stream_test
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -15,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+var seedFlag = flag.Uint64("seed", 1, "seed of the fault plan")
 
 // TestVirtualShift runs three members through eight virtual hours of joins, leaves, lost disks and broker faults, with the
 // timeouts of production.
