@@ -23,6 +23,7 @@ const mainLines = 100
 const (
 	kafka      = "github.com/twmb/franz-go"
 	fakeKafka  = "github.com/twmb/franz-go/pkg/kfake"
+	messages   = "github.com/twmb/franz-go/pkg/kmsg"
 	pebble     = "github.com/cockroachdb/pebble"
 	prometheus = "github.com/prometheus"
 )
@@ -140,8 +141,8 @@ func forbidden(s source, target string) string {
 			return r.why
 		}
 	}
-	if within(target, kafka) && within(s.dir, "internal/broker") && !within(target, fakeKafka) {
-		return "the embedded broker is kfake and nothing else of franz-go"
+	if within(target, kafka) && within(s.dir, "internal/broker") && !within(target, fakeKafka) && !within(target, messages) {
+		return "the embedded broker is kfake, and the requests it answers, and nothing else of franz-go"
 	}
 	return ""
 }
