@@ -86,6 +86,7 @@ func TestEachRuleBites(t *testing.T) {
 		{"roles do not open Pebble", "consumers/song/a.go", imports("github.com/cockroachdb/pebble/v2/vfs"), "only state talks to Pebble"},
 		{"commands do not open Pebble", "cmd/x/a.go", imports("github.com/cockroachdb/pebble/v2"), "only state talks to Pebble"},
 		{"the broker is kfake", "internal/broker/a.go", imports("github.com/twmb/franz-go/pkg/kfake"), ""},
+		{"the broker sees the requests it answers", "internal/broker/a.go", imports("github.com/twmb/franz-go/pkg/kmsg"), ""},
 		{"the broker is kfake only", "internal/broker/a.go", imports("github.com/twmb/franz-go/pkg/kgo"), "the embedded broker"},
 		{"tools do not talk to Kafka", "internal/obs/a.go", imports("github.com/twmb/franz-go/pkg/kgo"), "only consumers talks to Kafka"},
 		{"tests may talk to Kafka", "internal/obs/a_test.go", imports("github.com/twmb/franz-go/pkg/kgo"), ""},
