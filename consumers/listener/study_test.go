@@ -117,8 +117,8 @@ func TestTheBlendLearnsFromFrozenCandidates(t *testing.T) {
 		}
 	}
 	for f := range want.Z {
-		if math.Abs(float64(learnt.Z[f]-want.Z[f])) > 1e-5 || math.Abs(float64(learnt.N[f]-want.N[f])) > 1e-5 {
-			t.Fatalf("%s: learnt %v and %v, want %v and %v", rank.FeatureName(f), learnt.Z[f], learnt.N[f], want.Z[f], want.N[f])
+		if math.Abs(float64(learnt.Z[f]-want.Z[f])) > 1e-5 || math.Abs(float64(learnt.R[f]-want.R[f])) > 1e-5 {
+			t.Fatalf("%s: learnt %v and %v, want %v and %v", rank.FeatureName(f), learnt.Z[f], learnt.R[f], want.Z[f], want.R[f])
 		}
 	}
 	if again := r.frozen("ann0"); again == nil || again.At != monday().Add(7*24*time.Hour).UnixMilli() {

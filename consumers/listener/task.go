@@ -85,6 +85,7 @@ func New(cfg Config, deps Deps, partition int32, store stream.Store) (*Task, err
 	if err := t.done.load(store); err != nil {
 		return nil, err
 	}
+	t.ranker.Join(partition, max(1, cfg.Partitions))
 	return t, nil
 }
 
@@ -189,6 +190,7 @@ func (t *Task) Abandon() {
 func (t *Task) Close() error {
 	t.learner.Abandon()
 	t.ranker.WithdrawBlend(t.partition, t.study.committed)
+	t.ranker.Leave(t.partition)
 	t.people = nil
 	return nil
 }

@@ -120,13 +120,13 @@ func blendUpdate(values []float32) schemas.SongUpdate {
 func TestTheBlendAddsUpAndSurvivesARestart(t *testing.T) {
 	r := newRig(t)
 	var learnt rank.Blend
-	learnt.Z[3], learnt.N[3] = -2, 4
+	learnt.Z[3], learnt.R[3] = -2, 4
 	r.apply(blendUpdate(learnt.Append(nil)))
 	r.open()
 	r.apply(blendUpdate(learnt.Append(nil)))
 	row := r.row(factor.KindBlend, "playlist")
 	got, err := rank.ParseBlend(row.Vector)
-	if err != nil || got.Z[3] != -4 || got.N[3] != 8 {
+	if err != nil || got.Z[3] != -4 || got.R[3] != 8 {
 		t.Errorf("the blend is %+v, %v", got, err)
 	}
 	if w := got.Weights(rank.DefaultLearnParams()); math.IsNaN(float64(w[3])) || w[3] <= 0 {

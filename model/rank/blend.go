@@ -23,17 +23,19 @@ func (p LearnParams) validate() error {
 	return nil
 }
 
-// BlendWidth is the number of values of a Blend on the wire: both sums of every feature.
+// BlendWidth is the number of values of a Blend on the wire: both values of every feature.
 const BlendWidth = 2 * Features
 
 // Blend is how much each feature is worth: the state of an FTRL-Proximal learner (McMahan et al., "Ad click prediction: a view from the
-// trenches", KDD 2013) of the differences to the prior weights. Both sums are additive: what learners in many places add up
-// is what one would have learnt from the same weights. The zero Blend has learnt nothing.
+// trenches", KDD 2013) of the differences to the prior weights. Both values are additive, so learners in many places can add up
+// what each has learnt since the same weights: had they gone one after the other it would be the same, and where each alone has come
+// to w the sum is at w, too. With Σg² in place of its root k learners that begin at nothing would end at √k·w. The zero Blend has learnt
+// nothing.
 type Blend struct {
-	Z, N [Features]float32 // Σ(g − σδ) and Σg²
+	Z, R [Features]float32 // Σ(g − σδ) and √Σg²
 }
 
-// Weights returns the weights: w = w₀ − z/((β + √n)/α + λ₂).
+// Weights returns the weights: w = w₀ − z/((β + r)/α + λ₂).
 func (b *Blend) Weights(p LearnParams) [Features]float32 {
 	w := prior()
 	for f := range w {
@@ -43,7 +45,7 @@ func (b *Blend) Weights(p LearnParams) [Features]float32 {
 }
 
 func (b *Blend) delta(p LearnParams, f int) float32 {
-	return float32(-float64(b.Z[f]) / ((p.Smooth+math.Sqrt(float64(b.N[f])))/p.Rate + p.Ridge))
+	return float32(-float64(b.Z[f]) / ((p.Smooth+float64(b.R[f]))/p.Rate + p.Ridge))
 }
 
 // Learn takes one step on what a listener did with a frozen list: rows holds Features values for each candidate, chosen those that
@@ -91,11 +93,11 @@ func (b *Blend) Learn(p LearnParams, rows []float32, chosen []int) bool {
 		g[f] = min(max(d, -gradientMax), gradientMax)
 	}
 	for f, d := range g {
-		before := float64(b.N[f])
-		after := before + d*d
-		sigma := (math.Sqrt(after) - math.Sqrt(before)) / p.Rate
+		before := float64(b.R[f])
+		after := math.Hypot(before, d)
+		sigma := (after - before) / p.Rate
 		b.Z[f] = saturated(b.Z[f] + float32(d-sigma*float64(b.delta(p, f))))
-		b.N[f] = saturated(float32(after))
+		b.R[f] = saturated(float32(after))
 	}
 	return true
 }
@@ -118,8 +120,8 @@ func score(w *[Features]float32, row []float32) float32 {
 	return s
 }
 
-// Append appends the values of b: Z, then N.
-func (b *Blend) Append(dst []float32) []float32 { return append(append(dst, b.Z[:]...), b.N[:]...) }
+// Append appends the values of b: Z, then R.
+func (b *Blend) Append(dst []float32) []float32 { return append(append(dst, b.Z[:]...), b.R[:]...) }
 
 // ParseBlend reads what Append wrote. A blend of fewer features is one of an earlier version: the others have learnt nothing.
 func ParseBlend(values []float32) (Blend, error) {
@@ -134,7 +136,7 @@ func ParseBlend(values []float32) (Blend, error) {
 		}
 	}
 	copy(b.Z[:], values[:half])
-	copy(b.N[:], values[half:])
+	copy(b.R[:], values[half:])
 	return b, nil
 }
 
@@ -142,18 +144,25 @@ func ParseBlend(values []float32) (Blend, error) {
 func (b *Blend) Minus(base *Blend) Blend {
 	var d Blend
 	for f := range d.Z {
-		d.Z[f], d.N[f] = b.Z[f]-base.Z[f], b.N[f]-base.N[f]
+		d.Z[f], d.R[f] = b.Z[f]-base.Z[f], b.R[f]-base.R[f]
 	}
 	return d
+}
+
+func (b *Blend) scale(share float32) {
+	for f := range b.Z {
+		b.Z[f] *= share
+		b.R[f] *= share
+	}
 }
 
 // Add adds what was learnt elsewhere. Sums that would not be numbers, or less than no evidence, are left as they are.
 // No sum is greater than 10¹².
 func (b *Blend) Add(d *Blend) {
 	for f := range d.Z {
-		z, n := b.Z[f]+d.Z[f], b.N[f]+d.N[f]
-		if z-z == 0 && n-n == 0 && n >= 0 {
-			b.Z[f], b.N[f] = saturated(z), saturated(n)
+		z, r := b.Z[f]+d.Z[f], b.R[f]+d.R[f]
+		if z-z == 0 && r-r == 0 && r >= 0 {
+			b.Z[f], b.R[f] = saturated(z), saturated(r)
 		}
 	}
 }

@@ -96,7 +96,7 @@ func TestBlendSurvivesAnything(t *testing.T) {
 		b.Learn(p, rows, []int{3})
 	}
 	broken := rank.Blend{}
-	broken.Z[0], broken.N[1] = nan, -1e9
+	broken.Z[0], broken.R[1] = nan, -1e9
 	b.Add(&broken)
 	for f, w := range b.Weights(p) {
 		if w-w != 0 || math.Abs(float64(w)) > 100 {

@@ -13,6 +13,31 @@ type lesson struct {
 	learnt Blend
 }
 
+// Join says that one of so many listener tasks learns here from now on, Leave that it does so no longer.
+func (r *Ranker) Join(partition, of int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tasks == nil {
+		r.tasks = map[int32]struct{}{}
+	}
+	r.tasks[partition], r.tasksOf = struct{}{}, of
+}
+
+// Leave ends what Join began.
+func (r *Ranker) Leave(partition int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.tasks, partition)
+}
+
+// shareLocked is this process's part of all listener tasks, 1 where nobody has joined.
+func (r *Ranker) shareLocked() float32 {
+	if len(r.tasks) == 0 || int(r.tasksOf) <= len(r.tasks) {
+		return 1
+	}
+	return float32(len(r.tasks)) / float32(r.tasksOf)
+}
+
 // Blend returns what the sources are worth: as published, and what this process has learnt since.
 func (r *Ranker) Blend() Blend {
 	r.mu.Lock()
@@ -56,13 +81,19 @@ func (r *Ranker) LearnBlend(partition int32, rows []float32, chosen []int) bool 
 }
 
 // CloseBlend ends what a task has learnt in a transaction, tags it with (partition, seq), and returns it; ok is false if that is nothing.
+//
+// Other processes learn at the same time from where this one began. What each has learnt counts by its share of the tasks, so that
+// together they come to the mean of where each would lead (iterative parameter mixing: R. McDonald, K. Hall, G. Mann,
+// "Distributed training strategies for the structured perceptron", NAACL 2010), and not as many times as far.
 func (r *Ranker) CloseBlend(partition int32, seq int64) (learnt Blend, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for n := range r.lessons {
 		if l := &r.lessons[n]; l.open && l.origin.Partition == partition {
 			l.open, l.origin.Seq = false, seq
-			return l.learnt, true
+			l.learnt.scale(r.shareLocked())
+			r.recomposeLocked()
+			return r.lessons[n].learnt, true
 		}
 	}
 	return Blend{}, false

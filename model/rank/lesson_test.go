@@ -20,8 +20,8 @@ func frozenList(n int) (rows []float32, chosen []int) {
 func near(t *testing.T, what string, got, want rank.Blend) {
 	t.Helper()
 	for f := range got.Z {
-		if math.Abs(float64(got.Z[f]-want.Z[f])) > 1e-3 || math.Abs(float64(got.N[f]-want.N[f])) > 1e-3 {
-			t.Fatalf("%s: %s is %v and %v, want %v and %v", what, rank.FeatureName(f), got.Z[f], got.N[f], want.Z[f], want.N[f])
+		if math.Abs(float64(got.Z[f]-want.Z[f])) > 1e-3 || math.Abs(float64(got.R[f]-want.R[f])) > 1e-3 {
+			t.Fatalf("%s: %s is %v and %v, want %v and %v", what, rank.FeatureName(f), got.Z[f], got.R[f], want.Z[f], want.R[f])
 		}
 	}
 }
@@ -70,4 +70,42 @@ func TestTasksOfAProcessLearnOneAfterTheOther(t *testing.T) {
 	near(t, "taken back", r.Blend(), kept)
 	r.WithdrawBlend(1, math.MinInt64)
 	near(t, "all but the published", r.Blend(), published)
+}
+
+// TestProcessesDoNotAddUpToTooFar: of processes that learn the same from the same weights at the same time each counts by its share of the
+// tasks, so that together they are where each of them alone would be.
+func TestProcessesDoNotAddUpToTooFar(t *testing.T) {
+	const tasks = 4
+	s := newShelf(3)
+	alone := newRanker(s.table, rank.DefaultParams())
+	var published rank.Blend
+	for partition := range int32(tasks) {
+		r := newRanker(s.table, rank.DefaultParams())
+		r.Join(partition, tasks)
+		for n := range 50 {
+			rows, chosen := frozenList(n)
+			r.LearnBlend(partition, rows, chosen)
+			if partition == 0 {
+				alone.LearnBlend(0, rows, chosen)
+			}
+		}
+		learnt, ok := r.CloseBlend(partition, 9)
+		if !ok {
+			t.Fatal("nothing to tell")
+		}
+		near(t, "a process goes on from what it has told", r.Blend(), learnt)
+		published.Add(&learnt)
+	}
+	near(t, "four processes and one", published, alone.Blend())
+
+	both := newRanker(s.table, rank.DefaultParams())
+	both.Join(0, 2)
+	both.Join(1, 2)
+	both.Leave(0)
+	rows, chosen := frozenList(1)
+	both.LearnBlend(1, rows, chosen)
+	whole := both.Blend()
+	if half, ok := both.CloseBlend(1, 1); !ok || math.Abs(float64(2*half.R[0]-whole.R[0])) > 1e-6 {
+		t.Errorf("one of two tasks tells %v of %v", half.R[0], whole.R[0])
+	}
 }

@@ -77,6 +77,8 @@ type Ranker struct {
 	// blend is what the sources are worth: the published blend, and the lessons that it does not hold.
 	blend, published Blend
 	lessons          []lesson
+	tasks            map[int32]struct{} // the listener tasks that learn here, of so many in all
+	tasksOf          int32
 
 	scratch sync.Pool // *scratch
 }

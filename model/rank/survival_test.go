@@ -54,15 +54,15 @@ func TestBlendSurvivesAnyStream(t *testing.T) {
 			if rapid.Bool().Draw(rt, "added") {
 				other := rank.Blend{}
 				f := rapid.IntRange(0, rank.Features-1).Draw(rt, "feature")
-				other.Z[f], other.N[f] = value.Draw(rt, "z"), value.Draw(rt, "n")
+				other.Z[f], other.R[f] = value.Draw(rt, "z"), value.Draw(rt, "n")
 				b.Add(&other)
 			}
 			if _, err := rank.ParseBlend(b.Append(nil)); err != nil {
 				rt.Fatalf("%v: %+v", err, b)
 			}
 			for f, w := range b.Weights(p) {
-				if !number(float64(w)) || b.N[f] < 0 {
-					rt.Fatalf("the weight of %s is %v, its sums are %v and %v", rank.FeatureName(f), w, b.Z[f], b.N[f])
+				if !number(float64(w)) || b.R[f] < 0 {
+					rt.Fatalf("the weight of %s is %v, its sums are %v and %v", rank.FeatureName(f), w, b.Z[f], b.R[f])
 				}
 			}
 		}
