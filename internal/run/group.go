@@ -91,6 +91,23 @@ func (g *Group) Run(ctx context.Context) error {
 	return g.stop(started, first)
 }
 
+// causes stops waiting for components and returns the errors of those that have ended. What made the group stop is often among them:
+// others may be unable to stop for the same reason, and it is the reason that gives the exit code.
+func causes(left []*running) []error {
+	var problems []error
+	for _, r := range left {
+		r.cancel()
+		select {
+		case err := <-r.done:
+			if err != nil && !isCancellation(err) {
+				problems = append(problems, fmt.Errorf("%s: %w", r.name, err))
+			}
+		default:
+		}
+	}
+	return problems
+}
+
 func (g *Group) stop(started []*running, first int) error {
 	began := time.Now()
 	deadline := time.NewTimer(g.cfg.StopTimeout)
@@ -106,11 +123,8 @@ func (g *Group) stop(started []*running, first int) error {
 				g.log.Info("component ended by itself", "component", r.name)
 			}
 		case <-deadline.C:
-			for _, left := range started[:i] {
-				left.cancel()
-			}
 			problems = append(problems, WithCode(CodeTemporary, fmt.Errorf("%s: %w of %s", r.name, ErrStopTimeout, g.cfg.StopTimeout)))
-			return errors.Join(problems...)
+			return errors.Join(append(causes(started[:i]), problems...)...)
 		}
 	}
 	g.log.Debug("components stopped", "components", len(started), "seconds", time.Since(began).Seconds())

@@ -124,6 +124,23 @@ func TestGroupReturnsEveryError(t *testing.T) {
 	})
 }
 
+// TestTheCauseIsNotLostWhenOthersCannotStop: a disk that hangs ends the group, and keeps those that come later from stopping.
+func TestTheCauseIsNotLostWhenOthersCannotStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := errors.New("disk")
+		g, _ := newGroup()
+		hung := make(chan struct{})
+		g.Add("watch", Func(func(context.Context) error { return WithCode(CodeIO, disk) }))
+		g.Add("roles", Func(func(context.Context) error { <-hung; return nil }))
+		err := g.Run(t.Context())
+		if !errors.Is(err, disk) || !errors.Is(err, ErrStopTimeout) || ExitCode(err) != CodeIO {
+			t.Errorf("got %v, code %d", err, ExitCode(err))
+		}
+		close(hung)
+	})
+}
+
 func TestGroupEndsWithAComponent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
