@@ -348,42 +348,32 @@ func (f *Follower) waits(tp TopicPartition, end int64, stable kadm.ListedOffset)
 
 // ReadAll hands every committed record that is in the topics now to fn, partition by partition in order.
 func ReadAll(ctx context.Context, options []kgo.Opt, topics []string, fn func(*Record) error) error {
-	f, err := NewFollower(FollowerConfig{
-		Topics: topics, ClientOptions: options, Until: true,
-		OnBatch: func(records []Record) error {
-			for i := range records {
-				if err := fn(&records[i]); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	})
-	if err != nil {
-		return err
-	}
-	if err := f.Run(ctx); err != nil {
-		return err
-	}
-	return ctx.Err() //nolint:wrapcheck // a read that was cut off is not complete
+	return readUntil(ctx, FollowerConfig{Topics: topics, ClientOptions: options}, fn)
 }
 
 // ReadSpan hands the committed records of a partition that lie in a span to fn, in order.
 func ReadSpan(ctx context.Context, options []kgo.Opt, tp TopicPartition, span Span, fn func(*Record) error) error {
-	f, err := NewFollower(FollowerConfig{
-		Topics: []string{tp.Topic}, Spans: map[TopicPartition]Span{tp: span}, ClientOptions: options, Until: true,
-		OnBatch: func(records []Record) error {
-			for i := range records {
-				if records[i].Offset >= span.End {
-					return nil
-				}
-				if err := fn(&records[i]); err != nil {
-					return err
-				}
-			}
+	cfg := FollowerConfig{Topics: []string{tp.Topic}, Spans: map[TopicPartition]Span{tp: span}, ClientOptions: options}
+	return readUntil(ctx, cfg, func(r *Record) error {
+		if r.Offset >= span.End {
 			return nil
-		},
+		}
+		return fn(r)
 	})
+}
+
+// readUntil follows up to what is there now.
+func readUntil(ctx context.Context, cfg FollowerConfig, fn func(*Record) error) error {
+	cfg.Until = true
+	cfg.OnBatch = func(records []Record) error {
+		for i := range records {
+			if err := fn(&records[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	f, err := NewFollower(cfg)
 	if err != nil {
 		return err
 	}
