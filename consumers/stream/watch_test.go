@@ -25,8 +25,8 @@ func (w *world) silence(mute *atomic.Bool) {
 		if req.MaxWaitMillis != sessionFetchWait || !mute.Load() {
 			return nil, nil, false
 		}
-		w.cluster.SleepControl(func() { time.Sleep(20 * time.Millisecond) })
 		resp := req.ResponseKind().(*kmsg.FetchResponse)
+		resp.ThrottleMillis = 20 // the client waits: requests that sleep in kfake, one after another, are a data race of its own
 		resp.SessionID = req.SessionID
 		return resp, nil, true
 	})
