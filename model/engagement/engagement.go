@@ -41,6 +41,7 @@ const (
 	typicalMs      = 200_000 // stands for a duration nobody told
 	indifferent    = 0.3     // fraction heard below which a listen is a no
 	full           = 0.5     // fraction heard from which it is a yes
+	rejectedShare  = 0.1     // fraction heard below which a song that was put before the listener is a no
 	almostFull     = 0.4     // value just below full
 	minHurry       = 0.5
 	maxHurry       = 2.0
@@ -143,6 +144,15 @@ func EarlySkip(l Listen) bool {
 	}
 	fraction, playedMs, known := heard(l)
 	return known && playedMs < earlyMs && fraction < full
+}
+
+// Rejected reports whether the listener gave up a song that was put before them: an EarlySkip, or known to have heard less than a tenth.
+func Rejected(l Listen) bool {
+	if l.Signal != Play && l.Signal != Skip {
+		return false
+	}
+	fraction, _, known := heard(l)
+	return EarlySkip(l) || known && fraction < rejectedShare
 }
 
 // Confidence returns the weight of a positive example from the decayed sum of the positive values of a listener

@@ -77,6 +77,31 @@ func TestValueTable(t *testing.T) {
 	}
 }
 
+func TestRejected(t *testing.T) {
+	type l = engagement.Listen
+	for name, row := range map[string]struct {
+		listen   l
+		rejected bool
+	}{
+		"nothing":                  {l{Signal: engagement.Play, DurationMs: song}, true},
+		"9 s of a short song":      {l{Signal: engagement.Play, PlayedMs: 9_999, DurationMs: 60_000}, true},
+		"a short song, whole":      {l{Signal: engagement.Play, PlayedMs: 9_000, DurationMs: 9_000}, false},
+		"just under a tenth":       {l{Signal: engagement.Play, PlayedMs: song/10 - 1, DurationMs: song}, true},
+		"a tenth":                  {l{Signal: engagement.Play, PlayedMs: song / 10, DurationMs: song}, false},
+		"skip at a tenth":          {l{Signal: engagement.Skip, PlayedMs: -1, PositionMs: song/10 - 1, DurationMs: song}, true},
+		"9 s of unknown":           {l{Signal: engagement.Skip, PlayedMs: 9_999, DurationMs: -1}, true},
+		"10 s of unknown":          {l{Signal: engagement.Skip, PlayedMs: 10_000, DurationMs: -1}, false},
+		"skip, nowhere":            {l{Signal: engagement.Skip, PlayedMs: -1, DurationMs: song, PositionMs: -1}, false},
+		"whole":                    {l{Signal: engagement.Play, PlayedMs: song, DurationMs: song}, false},
+		"no play":                  {l{Signal: engagement.Dislike, DurationMs: song}, false},
+		"ten minutes of two hours": {l{Signal: engagement.Play, PlayedMs: 600_000, DurationMs: 7_200_000}, true},
+	} {
+		if got := engagement.Rejected(row.listen); got != row.rejected {
+			t.Errorf("%s: rejected %t", name, got)
+		}
+	}
+}
+
 func drawListen(t *rapid.T) engagement.Listen {
 	length := rapid.OneOf(rapid.Int64Range(-2, 600_000), rapid.Int64())
 	return engagement.Listen{
@@ -110,6 +135,9 @@ func TestBoundedForAnyInput(t *testing.T) {
 		if engagement.FullListen(l) && engagement.EarlySkip(l) {
 			t.Fatalf("%+v is a full listen that was skipped early", l)
 		}
+		if engagement.Rejected(l) && engagement.FullListen(l) || engagement.EarlySkip(l) && !engagement.Rejected(l) {
+			t.Fatalf("%+v is rejected: %t", l, engagement.Rejected(l))
+		}
 	})
 }
 
@@ -129,6 +157,9 @@ func TestMonotone(t *testing.T) {
 		}
 		if !engagement.EarlySkip(less) && engagement.EarlySkip(more) {
 			t.Fatalf("hearing more of %+v makes an early skip", less)
+		}
+		if !engagement.Rejected(less) && engagement.Rejected(more) {
+			t.Fatalf("hearing more of %+v makes a rejection", less)
 		}
 	})
 }

@@ -84,7 +84,11 @@ func (b *Blend) Learn(p LearnParams, rows []float32, chosen []int) bool {
 			g[f] -= float64(x)
 		}
 	}
-	root := math.Sqrt(float64(len(chosen)))
+	return b.step(p, &g, math.Sqrt(float64(len(chosen))))
+}
+
+// step moves the weights against the gradient g/root. A gradient that is not a number moves nothing; step reports whether it did.
+func (b *Blend) step(p LearnParams, g *[Features]float64, root float64) bool {
 	for f := range g {
 		d := g[f] / root
 		if d != d || math.IsInf(d, 0) {

@@ -59,15 +59,25 @@ func (r *Ranker) SetBlend(b Blend, acks []factor.Origin) {
 }
 
 // LearnBlend takes one step for a listener task, as Blend.Learn says.
+func (r *Ranker) LearnBlend(partition int32, rows []float32, chosen []int) bool {
+	return r.learn(partition, func(b *Blend) bool { return b.Learn(r.params.Learn, rows, chosen) })
+}
+
+// LearnOutcomes takes one step for a listener task, as Blend.LearnOutcomes says.
+func (r *Ranker) LearnOutcomes(partition int32, rows []float32, outcomes []Outcome) bool {
+	return r.learn(partition, func(b *Blend) bool { return b.LearnOutcomes(r.params.Learn, rows, outcomes) })
+}
+
+// learn takes one step for a listener task.
 //
 // The tasks of a process learn on one blend, each step where the one before has led. Had every transaction of every task begun at the
 // published blend, thousands of listeners of a Monday would all have pulled it in the same direction from the same place, far past
 // where they agree.
-func (r *Ranker) LearnBlend(partition int32, rows []float32, chosen []int) bool {
+func (r *Ranker) learn(partition int32, step func(*Blend) bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.blend
-	if !r.blend.Learn(r.params.Learn, rows, chosen) {
+	if !step(&r.blend) {
 		return false
 	}
 	n := slices.IndexFunc(r.lessons, func(l lesson) bool { return l.open && l.origin.Partition == partition })
@@ -75,8 +85,8 @@ func (r *Ranker) LearnBlend(partition int32, rows []float32, chosen []int) bool 
 		n = len(r.lessons)
 		r.lessons = append(r.lessons, lesson{origin: factor.Origin{Partition: partition}, open: true})
 	}
-	step := r.blend.Minus(&before)
-	r.lessons[n].learnt.Add(&step)
+	taken := r.blend.Minus(&before)
+	r.lessons[n].learnt.Add(&taken)
 	return true
 }
 

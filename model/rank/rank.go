@@ -50,9 +50,10 @@ type Candidate struct {
 	Trend    float64          // strength of a trend that the listener can see, 0 = none
 	Seeds    []factor.Index   // songs of the history that explain it best, at most Params.SeedsMax
 	Trending bool
-	Cold     bool    // hardly anybody has heard it
-	Known    bool    // the listener has listened to the artist
-	LogPop   float64 // log(1 + first listens with a half-life of a week)
+	Cold     bool      // hardly anybody has heard it
+	Known    bool      // the listener has listened to the artist
+	LogPop   float64   // log(1 + first listens with a half-life of a week)
+	Row      []float32 // its Features values: what the blend learns from when it is known what the listener did with the song
 }
 
 // Main returns the source that contributes most to the score.
@@ -124,8 +125,12 @@ func (r *Ranker) Candidates(dst []Candidate, l Listener, at int64) []Candidate {
 	r.gather(s, v, &l, at)
 	s.rate(&weights, &l, v)
 	dst = dst[:0]
-	for _, n := range r.best(s, v) {
+	best := r.best(s, v)
+	rows := make([]float32, 0, len(best)*Features)
+	for i, n := range best {
+		rows = append(rows, s.row(n)...)
 		dst = append(dst, r.candidate(s, v, &weights, n))
+		dst[i].Row = rows[i*Features:][:Features:Features]
 	}
 	r.explain(dst, s, v, l, at)
 	return dst
