@@ -92,25 +92,3 @@ func appendCounter(dst []byte, c decay.Counter) []byte {
 func (r *reader) counter() decay.Counter {
 	return decay.Counter{Value: r.float64(), At: r.varint()}
 }
-
-// AppendSongKeys appends the value of a playlist row.
-func AppendSongKeys(dst []byte, songs []uint64) []byte {
-	dst = binary.AppendUvarint(append(dst, historyVersion), uint64(len(songs)))
-	for _, s := range songs {
-		dst = binary.LittleEndian.AppendUint64(dst, s)
-	}
-	return dst
-}
-
-// UnmarshalSongKeys reads the value of a playlist row; the error wraps ErrRow.
-func UnmarshalSongKeys(b []byte) ([]uint64, error) {
-	in := reader{b: b}
-	if in.byte() != historyVersion {
-		in.fail("playlist row of an unknown version")
-	}
-	songs := make([]uint64, in.count(1<<16, 8))
-	for i := range songs {
-		songs[i] = in.uint64()
-	}
-	return songs, in.end()
-}

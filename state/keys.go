@@ -38,6 +38,7 @@ const (
 	RowHistory  UserRow = '1'
 	RowPlaylist UserRow = '2'
 	RowFrozen   UserRow = '3'
+	RowGiven    UserRow = '4'
 )
 
 // UserKey is a parsed key of a listener's row. User aliases the key.
@@ -86,6 +87,11 @@ func AppendFrozenKey(dst []byte, user []byte) []byte {
 	return append(AppendUserPrefix(dst, user), byte(RowFrozen))
 }
 
+// AppendGivenKey appends the key of the tracks of a listener's latest playlist, with their features, that wait for their outcomes.
+func AppendGivenKey(dst []byte, user []byte) []byte {
+	return append(AppendUserPrefix(dst, user), byte(RowGiven))
+}
+
 // AppendZonePrefix appends the prefix of the index entries of one time zone.
 func AppendZonePrefix(dst []byte, zone string) []byte {
 	if len(zone) > MaxZoneBytes {
@@ -123,7 +129,7 @@ func ParseUserKey(key []byte) (UserKey, error) {
 	k := UserKey{User: user, Row: UserRow(rest[0])}
 	rest = rest[1:]
 	switch {
-	case (k.Row == RowCore || k.Row == RowFrozen) && len(rest) == 0:
+	case (k.Row == RowCore || k.Row == RowFrozen || k.Row == RowGiven) && len(rest) == 0:
 	case k.Row == RowHistory && len(rest) == 8:
 		k.Song = binary.BigEndian.Uint64(rest)
 	case k.Row == RowPlaylist && len(rest) == 4:

@@ -28,6 +28,7 @@ func FuzzKeysRoundTrip(f *testing.F) {
 			{AppendHistoryKey(nil, user, song), UserKey{Row: RowHistory, Song: song}},
 			{AppendPlaylistKey(nil, user, week), UserKey{Row: RowPlaylist, Week: week}},
 			{AppendFrozenKey(nil, user), UserKey{Row: RowFrozen}},
+			{AppendGivenKey(nil, user), UserKey{Row: RowGiven}},
 		} {
 			got, err := ParseUserKey(test.key)
 			if err != nil || !bytes.Equal(got.User, user) || got.Row != test.want.Row || got.Song != test.want.Song || got.Week != test.want.Week {
@@ -57,6 +58,7 @@ func FuzzParsersAcceptOnlyTheirOwn(f *testing.F) {
 	f.Add(AppendZoneKey(nil, "Asia/Tokyo", []byte("ann")))
 	f.Add(AppendFactorKey(nil, 's', []byte("song")))
 	f.Add(AppendFrozenKey(nil, []byte("ann")))
+	f.Add(AppendGivenKey(nil, []byte("ann")))
 	f.Add(AppendNeighboursKey(nil, []byte("song")))
 	f.Add(AppendDoneKey(nil, "Asia/Tokyo"))
 	f.Add(AppendSeasonKey(nil, [2]byte{'D', 'E'}))
@@ -76,6 +78,7 @@ func FuzzParsersAcceptOnlyTheirOwn(f *testing.F) {
 				RowHistory:  AppendHistoryKey(nil, k.User, k.Song),
 				RowPlaylist: AppendPlaylistKey(nil, k.User, k.Week),
 				RowFrozen:   AppendFrozenKey(nil, k.User),
+				RowGiven:    AppendGivenKey(nil, k.User),
 			}[k.Row])
 		}
 		if zone, user, err := ParseZoneKey(key); err == nil {
@@ -118,6 +121,7 @@ func TestKeysOfAListenerAreContiguousAndInOrder(t *testing.T) {
 			AppendCoreKey(nil, u),
 			AppendHistoryKey(nil, u, 0), AppendHistoryKey(nil, u, 255), AppendHistoryKey(nil, u, 256), AppendHistoryKey(nil, u, 1<<63),
 			AppendPlaylistKey(nil, u, -1<<31), AppendPlaylistKey(nil, u, -1), AppendPlaylistKey(nil, u, 0), AppendPlaylistKey(nil, u, 1<<31-1),
+			AppendFrozenKey(nil, u), AppendGivenKey(nil, u),
 		} {
 			all = append(all, row{user, i, key})
 		}

@@ -259,7 +259,7 @@ func TestEdgesAreNobodysKeys(t *testing.T) {
 	for _, id := range [][]byte{[]byte("a"), []byte("listener-007"), {0xff}, {0xff, 0xff}, {0}, {1, 7, 0xff}, bytes.Repeat([]byte{0xff}, MaxIDBytes)} {
 		rows := [][]byte{
 			AppendCoreKey(nil, id), AppendHistoryKey(nil, id, 0), AppendHistoryKey(nil, id, 1<<64-1), AppendPlaylistKey(nil, id, 2900),
-			AppendFrozenKey(nil, id),
+			AppendFrozenKey(nil, id), AppendGivenKey(nil, id),
 		}
 		zone := AppendZoneKey(nil, "Europe/Berlin", id)
 		spans := erased([]Change{{Key: rows[0]}, {Key: zone}})

@@ -228,13 +228,13 @@ func (s *system) checkReceipt(r *erasure.Receipt, text string, names [][]byte) {
 		found     int
 		gone, key time.Duration // from now, at most
 	}{
-		"earworm-listener-changelog":  {43 + 4*older, day + 2*time.Hour, 9*day + 2*time.Hour}, // core, 40 songs, a list, the index of the zone
+		"earworm-listener-changelog":  {44 + 5*older, day + 2*time.Hour, 9*day + 2*time.Hour}, // core, 40 songs, a list and its tracks, the index of the zone
 		"earworm.playlists.weekly.v1": {1, 29*day + 2*time.Hour, 65*day + 2*time.Hour},
 		"music.users.v1":              {0, 0, 9*day + 2*time.Hour},
 		"music.events.v1":             {42, 8*day + 2*time.Hour, 0},
 		"earworm-listens":             {40 + older, 8*day + 2*time.Hour, 0},
 		"earworm.dead-letters.v1":     {2, 15*day + 2*time.Hour, 0},
-		"local stores":                {43 + 4*older, 2 * time.Hour, 0},
+		"local stores":                {44 + 5*older, 2 * time.Hour, 0},
 		"earworm-song-factors":        {40 + older, 0, 0},
 	} {
 		for _, p := range r.Places {

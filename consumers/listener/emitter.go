@@ -260,6 +260,9 @@ func (t *Task) serve(id []byte, week calendar.Week, delivery time.Time, tick sch
 	if tick.Forced {
 		now = max(tick.At, p.core.LastAt)
 	}
+	if err := t.closeList(p); err != nil {
+		return err
+	}
 	if err := t.studyListener(p, week, now); err != nil {
 		return err
 	}
@@ -276,7 +279,7 @@ func (t *Task) serve(id []byte, week calendar.Week, delivery time.Time, tick sch
 		Topic: t.cfg.Playlists, Partition: -1, Key: user, Value: t.row, Headers: t.headers(list, now),
 	})
 	p.weeks.Add(week)
-	t.keepList(p, week, tracks)
+	t.keepList(p, week, tracks, now)
 	t.mark(p)
 	t.metrics.playlist(reason)
 	return nil
@@ -338,19 +341,20 @@ func (t *Task) headers(list schemas.Playlist, now int64) []stream.Header {
 	return headers
 }
 
-// keepList remembers the songs of a playlist and forgets those that lie further back than the memory, counted from this week and
+// keepList remembers a playlist, whose outcomes are awaited from now on, and forgets those that lie further back than the memory, counted from this week and
 // not from the newest: history may be imported after lists of later weeks were written. Those are bounded in number.
-func (t *Task) keepList(p *person, week calendar.Week, tracks []playlist.Track) {
+func (t *Task) keepList(p *person, week calendar.Week, tracks []playlist.Track, now int64) {
 	if len(tracks) == 0 {
 		return
 	}
 	ordinal := week.Ordinal()
-	list := make([]factor.Key, 0, len(tracks))
+	l := &list{songs: make([]factor.Key, 0, len(tracks))}
 	for _, track := range tracks {
-		list = append(list, t.table.KeyAt(track.Song))
+		l.songs = append(l.songs, t.table.KeyAt(track.Song))
 	}
-	p.lists[ordinal] = list
-	p.weekly = append(p.weekly, ordinal)
+	t.await(p, l, tracks, now)
+	p.lists[ordinal] = l
+	p.relist(ordinal)
 	weeks := slices.Sorted(maps.Keys(p.lists))
 	for n, old := range weeks {
 		passed := old <= ordinal-int32(t.cfg.Memory)     //nolint:gosec // a few weeks

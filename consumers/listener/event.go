@@ -70,7 +70,7 @@ func (t *Task) fold(p *person, e *schemas.Event) (stream.Outcome, error) {
 		h.row = t.table.SongOf(e.Song)
 	}
 	t.hear(p, h, h.row, e)
-	return stream.OutcomeApplied, nil
+	return stream.OutcomeApplied, t.note(p, key, e)
 }
 
 // admit decides whether the event is new, and remembers its id.

@@ -41,14 +41,15 @@ func exact() listener.Config {
 
 // rig is one task with its store, and everything it sent.
 type rig struct {
-	tb      testing.TB
-	cfg     listener.Config
-	table   *factor.Table
-	near    *cooccur.Table
-	store   *taskstore.Store
-	metrics *listener.Metrics
-	task    *listener.Task
-	run     *stream.Detached
+	tb       testing.TB
+	cfg      listener.Config
+	table    *factor.Table
+	near     *cooccur.Table
+	store    *taskstore.Store
+	metrics  *listener.Metrics
+	registry *prometheus.Registry
+	task     *listener.Task
+	run      *stream.Detached
 
 	offset, tickOffset int64
 	sent               map[string][]stream.Message
@@ -59,12 +60,13 @@ func newRig(tb testing.TB, cfg listener.Config) *rig {
 	if err := cfg.Validate(); err != nil {
 		tb.Fatal(err)
 	}
-	metrics, err := listener.NewMetrics(prometheus.NewPedanticRegistry())
+	registry := prometheus.NewPedanticRegistry()
+	metrics, err := listener.NewMetrics(registry)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	r := &rig{
-		tb: tb, cfg: cfg, table: factor.NewTable(cfg.Learn), store: taskstore.New(), metrics: metrics,
+		tb: tb, cfg: cfg, table: factor.NewTable(cfg.Learn), store: taskstore.New(), metrics: metrics, registry: registry,
 		sent: map[string][]stream.Message{},
 	}
 	r.near = cooccur.NewTable(cooccur.DefaultParams(), r.table)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"earworm/model/factor"
+	"earworm/model/rank"
 )
 
 // fading is the weight that the sliding measures keep of the past at each example: a window of about a thousand.
@@ -18,7 +19,8 @@ type Metrics struct {
 	unidentified, updates, erased, opened prometheus.Counter
 	playlists                             *prometheus.CounterVec
 	ratings                               prometheus.Histogram
-	steps, examples, studied              prometheus.Counter
+	steps, examples, studied, taught      prometheus.Counter
+	tracks                                *prometheus.CounterVec
 
 	mu           sync.Mutex
 	loss, recall sliding
@@ -54,6 +56,9 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		steps:        counter("training_steps_total", "First listens and explicit signals learnt."),
 		examples:     counter("prequential_examples_total", "First listens that were ranked before they were learnt."),
 		studied:      counter("blend_examples_total", "Weeks of listeners from which the worth of the sources was learnt."),
+		taught:       counter("outcome_examples_total", "Playlists from whose outcomes the worth of the sources was learnt."),
+		tracks: prometheus.NewCounterVec(prometheus.CounterOpts(options("playlist_tracks_total",
+			"Tracks of playlists that listeners reached, by what became of them.")), []string{"outcome"}),
 		playlists: prometheus.NewCounterVec(prometheus.CounterOpts(options("playlists_total",
 			"Playlists emitted, by outcome: ready or the reason why there is none.")), []string{"outcome"}),
 		ratings: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -72,7 +77,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	}
 	var errs []error
 	collectors := []prometheus.Collector{
-		m.unidentified, m.updates, m.erased, m.opened, m.steps, m.examples, m.studied, m.playlists, m.ratings,
+		m.unidentified, m.updates, m.erased, m.opened, m.steps, m.examples, m.studied, m.taught, m.tracks, m.playlists, m.ratings,
 		gauge("loss", "Sliding mean squared error of the learner.", nil, &m.loss),
 		gauge("prequential_recall_at_30", "Sliding share of first listens that were among the 30 best before they were learnt.", nil, &m.recall),
 	}
@@ -92,6 +97,9 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	for _, outcome := range []string{outcomeReady, reasonInactive, reasonNoSongs} {
 		m.playlists.WithLabelValues(outcome)
 	}
+	for _, outcome := range rank.OutcomeNames() {
+		m.tracks.WithLabelValues(outcome)
+	}
 	return m, errors.Join(errs...)
 }
 
@@ -104,6 +112,8 @@ func (m *Metrics) playlist(reason string) {
 	}
 	m.playlists.WithLabelValues(reason).Inc()
 }
+
+func (m *Metrics) reached(o rank.Outcome) { m.tracks.WithLabelValues(o.String()).Inc() }
 
 func (m *Metrics) step(s factor.Step) {
 	m.steps.Inc()

@@ -25,12 +25,16 @@ type person struct {
 	// refused lists the songs that they disliked or banned, in the order in which that happened or, after loading, in that of their
 	// first listens; chosen are the rows of what they named at onboarding.
 	refused, chosen []factor.Index
-	// lists are the songs of the playlists by week, nil until the emitter needs them.
-	lists map[int32][]factor.Key
+	// lists are the playlists that are remembered, by week; nil until they are needed.
+	lists map[int32]*list
 
 	// frozen are the candidates to be written in this transaction, thawed says that stored ones are to be deleted.
 	frozen *state.Frozen
 	thawed bool
+	// given are the tracks of the open list with their features, to be written in this transaction; ungiven says that stored ones are to be
+	// deleted.
+	given   *state.Frozen
+	ungiven bool
 
 	stored  bool     // has a row in the store
 	dirty   bool     // the core changed in this transaction
@@ -67,6 +71,7 @@ func (p *person) settled() {
 	}
 	p.changed, p.weekly, p.expired = p.changed[:0], nil, nil
 	p.frozen, p.thawed = nil, false
+	p.given, p.ungiven = nil, false
 	p.dirty, p.stored = false, true
 	p.wiped, p.wipedZone = false, ""
 }
@@ -111,7 +116,7 @@ func (t *Task) load(id []byte) (*person, error) {
 			p.history.restoreEntry(factor.Key(k.Song), &t.entry)
 			return nil
 		default:
-			return state.ErrStop // playlists come last and are read by the emitter only
+			return state.ErrStop // what follows is read when it is needed
 		}
 	})
 	if err != nil {
@@ -184,30 +189,23 @@ func (t *Task) songOf(h *heard) (factor.Index, bool) {
 	return h.row, h.row != factor.None
 }
 
-// loadLists reads the songs of the playlists that are kept.
+// loadLists reads the playlists that are remembered.
 func (t *Task) loadLists(p *person) error {
 	if p.lists != nil {
 		return nil
 	}
-	p.lists = map[int32][]factor.Key{}
+	lists := map[int32]*list{}
 	err := t.store.Scan(state.AppendPlaylistPrefix(nil, p.id), func(key, value []byte) error {
 		k, err := state.ParseUserKey(key)
 		if err != nil {
 			return err
 		}
-		songs, err := state.UnmarshalSongKeys(value)
-		if err != nil {
-			return err
-		}
-		list := make([]factor.Key, len(songs))
-		for i, s := range songs {
-			list[i] = factor.Key(s)
-		}
-		p.lists[k.Week] = list
-		return nil
+		lists[k.Week] = &list{}
+		return lists[k.Week].parse(value)
 	})
 	if err != nil {
 		return fmt.Errorf("loading playlists of a listener: %w", err)
 	}
+	p.lists = lists
 	return nil
 }

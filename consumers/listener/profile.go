@@ -39,7 +39,7 @@ func (t *Task) erase(p *person) error {
 	}
 	*p = *newPerson(p.id, t.params.Dim)
 	factor.InitRow(t.params, factor.KeyOf(factor.KindListener, p.id), p.core.Vector)
-	p.lists = map[int32][]factor.Key{} // those in the store are to be deleted
+	p.lists = map[int32]*list{} // those in the store are to be deleted
 	p.dirty, p.erased, p.wiped, p.wipedZone = true, true, true, zone
 	return nil
 }
@@ -75,12 +75,8 @@ func (t *Task) write(p *person, out *stream.Output) error {
 		out.Put(t.key, t.row)
 	}
 	for _, week := range p.weekly {
-		t.songKeys = t.songKeys[:0]
-		for _, song := range p.lists[week] {
-			t.songKeys = append(t.songKeys, uint64(song))
-		}
 		t.key = state.AppendPlaylistKey(t.key[:0], p.id, week)
-		t.row = state.AppendSongKeys(t.row[:0], t.songKeys)
+		t.row = p.lists[week].appendBinary(t.row[:0])
 		out.Put(t.key, t.row)
 	}
 	switch {
@@ -89,6 +85,13 @@ func (t *Task) write(p *person, out *stream.Output) error {
 		out.Put(state.AppendFrozenKey(t.key[:0], p.id), t.row)
 	case p.thawed:
 		out.Delete(state.AppendFrozenKey(t.key[:0], p.id))
+	}
+	switch {
+	case p.given != nil:
+		t.row = p.given.AppendBinary(t.row[:0])
+		out.Put(state.AppendGivenKey(t.key[:0], p.id), t.row)
+	case p.ungiven:
+		out.Delete(state.AppendGivenKey(t.key[:0], p.id))
 	}
 	for _, week := range p.expired {
 		out.Delete(state.AppendPlaylistKey(t.key[:0], p.id, week))
@@ -156,6 +159,8 @@ func (p *person) rewrites(k state.UserKey) bool {
 		return true
 	case state.RowFrozen:
 		return p.frozen != nil || p.thawed
+	case state.RowGiven:
+		return p.given != nil || p.ungiven
 	case state.RowHistory:
 		_, heard := p.history.find(factor.Key(k.Song))
 		return heard
@@ -172,7 +177,7 @@ func (t *Task) profileOf(p *person, now int64) rank.Listener {
 	}
 	// An exclusion is no use of taste: whoever opted out is still never given what they banned, heard or just got.
 	for _, list := range p.lists {
-		l.Excluded = t.known(l.Excluded, list)
+		l.Excluded = t.known(l.Excluded, list.songs)
 	}
 	for _, artist := range p.core.Artists {
 		if row, ok := t.table.Lookup(factor.Key(artist)); ok {

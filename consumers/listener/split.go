@@ -30,6 +30,7 @@ func (s *Splitter) Split(partition int32, key, value []byte, put func(to int32, 
 // rowFamilies names the rows of a listener.
 var rowFamilies = map[state.UserRow]string{ //nolint:gochecknoglobals // a constant that Go cannot spell
 	state.RowCore: "listeners", state.RowHistory: "history entries", state.RowPlaylist: "remembered playlists", state.RowFrozen: "frozen candidates",
+	state.RowGiven: "tracks that wait for outcomes",
 }
 
 // Facts calls yield for what a row says.

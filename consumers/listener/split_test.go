@@ -26,6 +26,7 @@ func TestSplitOfAListenerTask(t *testing.T) {
 		"history":  {state.AppendHistoryKey(nil, user, 7), "history entries", []int32{to}},
 		"playlist": {state.AppendPlaylistKey(nil, user, 2900), "remembered playlists", []int32{to}},
 		"frozen":   {state.AppendFrozenKey(nil, user), "frozen candidates", []int32{to}},
+		"given":    {state.AppendGivenKey(nil, user), "tracks that wait for outcomes", []int32{to}},
 		"index":    {state.AppendZoneKey(nil, "Europe/Berlin", user), "index by zone", []int32{to}},
 		"weeks":    {state.AppendDoneKey(nil, "Europe/Berlin"), "weeks done", slices.Collect(among.Parts(from))},
 	} {

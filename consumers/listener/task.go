@@ -51,7 +51,6 @@ type Task struct {
 	entry     state.HistoryEntry // buffers of rows that are read or written, as are weeks and trust
 	weeks     []byte
 	trust     []byte
-	songKeys  []uint64
 	event     schemas.Event
 	candidate []rank.Candidate
 }

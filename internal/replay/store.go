@@ -10,7 +10,7 @@ import (
 	"earworm/state"
 )
 
-// store keeps the rows of one task that it reads again while it runs: the emitter's index and frozen candidates. All others are in the task's memory, which
+// store keeps the rows of one task that it reads again while it runs: the emitter's index, frozen candidates and the tracks of open playlists. All others are in the task's memory, which
 // is never evicted here.
 type store struct {
 	rows   map[string][]byte
@@ -71,7 +71,7 @@ func (s *store) Apply(changes []stream.Change, offset int64) error {
 			s.changed(c)
 		}
 		user, err := state.ParseUserKey(c.Key)
-		frozen := err == nil && user.Row == state.RowFrozen
+		frozen := err == nil && (user.Row == state.RowFrozen || user.Row == state.RowGiven)
 		indexed := bytes.HasPrefix(c.Key, state.ZoneFamily())
 		if !frozen && !indexed {
 			continue

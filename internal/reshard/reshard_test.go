@@ -430,7 +430,7 @@ func (r *rig) receipt(receipt *reshard.Receipt, from, to, placed int) {
 		families[f.Family] = f.After.Rows
 	}
 	one := families["listeners"] + families["history entries"] + families["remembered playlists"] + families["frozen candidates"] +
-		families["index by zone"] + families["factor rows"] + families["neighbours"]
+		families["tracks that wait for outcomes"] + families["index by zone"] + families["factor rows"] + families["neighbours"]
 	if one != int64(placed) {
 		r.t.Errorf("the receipt has %d rows with one place, the changelogs had %d", one, placed)
 	}
