@@ -388,6 +388,37 @@ func TestNoOutcomesOfWhoOptedOutOrIsErased(t *testing.T) {
 	}
 }
 
+// TestTracksThatDoNotFitAreLetGo: features of another version of earworm, and tracks of another list, teach nothing and hurt nothing.
+func TestTracksThatDoNotFitAreLetGo(t *testing.T) {
+	for name, change := range map[string]func(*state.Frozen){
+		"features":   func(f *state.Frozen) { f.Features, f.Rows = 1, f.Rows[:len(f.Songs)] },
+		"songs":      func(f *state.Frozen) { f.Songs[3]++ },
+		"fewer":      func(f *state.Frozen) { f.Songs, f.Rows = f.Songs[:5], f.Rows[:5*rank.Features] },
+		"none there": nil,
+	} {
+		r := newRig(t, exact())
+		list := r.serve("ann")
+		r.apply(from(list, 0, schemas.KindPlay, 200_000), from(list, 1, schemas.KindSkip, 1000))
+		row := stream.Change{Key: state.AppendGivenKey(nil, []byte("ann"))}
+		if change != nil {
+			f := r.given("ann")
+			change(f)
+			row.Value = f.AppendBinary(nil)
+		}
+		if err := r.store.Apply([]stream.Change{row}, r.store.Offset()+1); err != nil {
+			t.Fatal(err)
+		}
+		r.open()
+		r.next("ann", monday().Add(7*24*time.Hour))
+		if _, ok := r.taught(); ok {
+			t.Errorf("%s: something was learnt", name)
+		}
+		if r.kept("ann", monday()).Outcomes != nil || r.given("ann") == nil {
+			t.Errorf("%s: the list is open, or nothing waits of the next", name)
+		}
+	}
+}
+
 func TestWithoutStudyNoOutcomesAreAwaited(t *testing.T) {
 	cfg := exact()
 	cfg.StudySample = 0

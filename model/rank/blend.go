@@ -11,14 +11,17 @@ type LearnParams struct {
 	Rate   float64 // α: the first step of a weight
 	Smooth float64 // β: evidence at which steps have halved
 	Ridge  float64 // λ₂: pull towards the prior weights
+	// Outcomes is the weight of a playlist that was played beside what a listener came to by themselves in a week.
+	Outcomes float64
 }
 
 // DefaultLearnParams returns the settings in use.
-func DefaultLearnParams() LearnParams { return LearnParams{Rate: .1, Smooth: 1, Ridge: 1} }
+func DefaultLearnParams() LearnParams { return LearnParams{Rate: .1, Smooth: 1, Ridge: 1, Outcomes: 4} }
 
 func (p LearnParams) validate() error {
-	if !(p.Rate > 0 && p.Rate <= 10 && p.Smooth > 0 && p.Smooth <= 1e6 && p.Ridge >= 0 && p.Ridge <= 1e6) {
-		return errors.New("rate, smooth or ridge of the blend is out of range")
+	if !(p.Rate > 0 && p.Rate <= 10 && p.Smooth > 0 && p.Smooth <= 1e6 && p.Ridge >= 0 && p.Ridge <= 1e6 &&
+		p.Outcomes >= 0 && p.Outcomes <= 1e3) {
+		return errors.New("rate, smooth, ridge or the weight of outcomes of the blend is out of range")
 	}
 	return nil
 }

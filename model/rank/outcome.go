@@ -127,9 +127,9 @@ func Reached(outcomes []Outcome) int {
 // scores. So how far a listener listens and how easily they like says nothing, nor does what was not reached; where all or none were
 // liked there is nothing to learn.
 //
-//	L = √(PN/(P + N)) · Σ w·log(1 + exp(−(s₊ − s₋))) / Σ w
+//	L = κ · √(PN/(P + N)) · Σ w·log(1 + exp(−(s₊ − s₋))) / Σ w
 //
-// w is the product of the weights of both; P and N are the weights of all liked tracks and of all others, and the root is to the mean
+// κ is the weight of a playlist (LearnParams.Outcomes); w is the product of the weights of both; P and N are the weights of all liked tracks and of all others, and the root is to the mean
 // over pairs what the root of their number is to the mean over those chosen in Learn: a long list weighs more than a short one, and not
 // by its number of pairs, which share their tracks. A track that was passed over is compared with liked ones below it only
 // (Joachims et al., "Accurately interpreting clickthrough data as implicit feedback", SIGIR 2005: click > skip above).
@@ -149,7 +149,7 @@ func (b *Blend) LearnOutcomes(p LearnParams, rows []float32, outcomes []Outcome)
 		t.score = float64(score(&w, rows[i*Features:]))
 	}
 	pulls, pairs, liked, others := compare(tracks)
-	if pairs == 0 {
+	if pairs == 0 || p.Outcomes == 0 {
 		return false
 	}
 	var g [Features]float64
@@ -161,7 +161,7 @@ func (b *Blend) LearnOutcomes(p LearnParams, rows []float32, outcomes []Outcome)
 			g[f] += pull * float64(x)
 		}
 	}
-	return b.step(p, &g, pairs/math.Sqrt(liked*others/(liked+others)))
+	return b.step(p, &g, pairs/(p.Outcomes*math.Sqrt(liked*others/(liked+others))))
 }
 
 // track is one that was reached.

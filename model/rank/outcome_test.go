@@ -185,7 +185,7 @@ func naiveOutcomes(w []float64, rows []float32, list []rank.Outcome) float64 {
 	for _, v := range down {
 		others += v
 	}
-	return math.Sqrt(liked*others/(liked+others)) * sum / pairs
+	return rank.DefaultLearnParams().Outcomes * math.Sqrt(liked*others/(liked+others)) * sum / pairs
 }
 
 // TestOutcomesFollowTheStatedLoss compares the first step, which is the gradient, with differences of the loss.

@@ -51,6 +51,17 @@ func TestBlendSurvivesAnyStream(t *testing.T) {
 					rt.Fatal("nothing was learnt, and the blend changed")
 				}
 			}
+			became := rapid.SliceOfN(rapid.Uint8(), n, n).Draw(rt, "outcomes")
+			list := make([]rank.Outcome, n)
+			for i, o := range became {
+				list[i] = rank.Outcome(o)
+			}
+			for range rapid.SampledFrom([]int{0, 1, 500}).Draw(rt, "played") {
+				before := b
+				if learnt := b.LearnOutcomes(p, rows, list); !learnt && b != before {
+					rt.Fatal("nothing was learnt from outcomes, and the blend changed")
+				}
+			}
 			if rapid.Bool().Draw(rt, "added") {
 				other := rank.Blend{}
 				f := rapid.IntRange(0, rank.Features-1).Draw(rt, "feature")
