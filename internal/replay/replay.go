@@ -170,6 +170,7 @@ func New(cfg Config) (*Cluster, error) {
 	l, s := &cfg.Listener, &cfg.Song
 	l.Listens, l.Ticks, l.SongUpdates, l.Playlists, l.DeadLetters = listens, ticks, songUpdates, playlists, deadLetters
 	l.CacheBytes, l.Partitions = math.MaxInt, int32(cfg.Shards)                    //nolint:gosec // a few
+	l.ChunkTime = math.MaxInt64                                                    // a slow machine must not decide where a transaction ends
 	s.SongUpdates, s.Trends, s.Partitions = songUpdates, trends, int32(cfg.Shards) //nolint:gosec // a few
 	if err := errors.Join(l.Validate(), s.Validate()); err != nil {
 		return nil, fmt.Errorf("replay: %w", err)

@@ -23,7 +23,8 @@ type ordeal struct {
 	songs   []string
 	at      int64
 	n       uint32
-	heard   map[string]bool // by listener and song
+	heard   map[string]bool     // by listener and song
+	lists   map[string][16]byte // the latest of each listener
 }
 
 func newOrdeal(rt *rapid.T) *ordeal {
@@ -38,7 +39,7 @@ func newOrdeal(rt *rapid.T) *ordeal {
 	if err != nil {
 		rt.Fatal(err)
 	}
-	f := &ordeal{cluster: c, at: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC).UnixMilli(), heard: map[string]bool{}}
+	f := &ordeal{cluster: c, at: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC).UnixMilli(), heard: map[string]bool{}, lists: map[string][16]byte{}}
 	for n := range rapid.SampledFrom([]int{1, 1, 3, 10}).Draw(rt, "listeners") {
 		f.users = append(f.users, fmt.Sprint("u", n))
 	}
@@ -78,11 +79,14 @@ func (f *ordeal) act(rt *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(rt, "leap") == 0 {
 		f.at = time.Date(rapid.SampledFrom([]int{2000, 2001, 2026, 2060, 2099}).Draw(rt, "year"), 3, 2, 0, 0, 0, 0, time.UTC).UnixMilli()
 	}
-	sameID := rapid.Bool().Draw(rt, "the same id")
+	sameID, listed := rapid.Bool().Draw(rt, "the same id"), rapid.Bool().Draw(rt, "from the list")
 	for n := range rapid.SampledFrom([]int{1, 10, 100}).Draw(rt, "times") {
 		e := schemas.Event{
 			Kind: pattern[n%len(pattern)], User: []byte(f.users[(user+n*each)%len(f.users)]), Song: []byte(f.songs[(about+n*every)%len(f.songs)]), At: f.at,
 			PlayedMs: played, DurationMs: length, PositionMs: schemas.Unknown, Slot: schemas.Unknown, Region: [2]byte{'D', 'E'},
+		}
+		if listed {
+			e.PlaylistID = f.lists[string(e.User)]
 		}
 		switch e.Kind {
 		case schemas.KindOnboarding:
@@ -125,6 +129,7 @@ func (f *ordeal) deliver(rt *rapid.T) {
 		if err := json.Unmarshal(m.Value, &p); err != nil {
 			rt.Fatal(err)
 		}
+		f.lists[string(p.User)] = p.ID
 		for _, track := range p.Tracks {
 			if f.heard[string(p.User)+" "+string(track.Song)] || !(track.Propensity > 0) {
 				rt.Fatalf("%s gets %+v", p.User, track)
