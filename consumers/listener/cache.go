@@ -10,7 +10,7 @@ func (t *Task) person(id []byte) (*person, error) {
 		return nil, err
 	}
 	t.people[string(p.id)] = p
-	t.cached += p.bytes()
+	t.recount(p)
 	return p, nil
 }
 
@@ -26,7 +26,7 @@ func (t *Task) mark(p *person) {
 // drop forgets a listener; the next event loads it again.
 func (t *Task) drop(p *person) {
 	delete(t.people, string(p.id))
-	t.cached -= p.bytes()
+	t.cached -= p.counted
 }
 
 // shrink evicts clean listeners until the cache fits. Go's map order is as good as random, and random
@@ -46,5 +46,9 @@ func (t *Task) shrink() {
 	}
 }
 
-// recount makes up for histories that grew since they were counted.
-func (t *Task) recount(p *person, before int) { t.cached += p.bytes() - before }
+// recount makes up for what grew since a listener was counted.
+func (t *Task) recount(p *person) {
+	now := p.bytes()
+	t.cached += now - p.counted
+	p.counted = now
+}

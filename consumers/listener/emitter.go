@@ -247,6 +247,7 @@ func (t *Task) serve(id []byte, week calendar.Week, delivery time.Time, tick sch
 	if err != nil {
 		return err
 	}
+	defer t.recount(p)
 	if p.erased || p.weeks.Has(week) {
 		return nil
 	}

@@ -30,8 +30,7 @@ func (t *Task) apply(e *schemas.Event, out *stream.Output) (stream.Outcome, erro
 	if err != nil {
 		return 0, err
 	}
-	before := p.bytes()
-	defer func() { t.recount(p, before) }()
+	defer t.recount(p)
 	if !mayMove(p, e) {
 		return t.fold(p, e)
 	}

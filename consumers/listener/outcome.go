@@ -24,6 +24,11 @@ type list struct {
 	outcomes []rank.Outcome // by track; nil is a closed list
 }
 
+// listBytes is the memory of a list without tracks: the struct and its place in the map of lists.
+const listBytes = 100
+
+func (l *list) bytes() int { return listBytes + 8*cap(l.songs) + cap(l.outcomes) }
+
 // parse takes in a row.
 func (l *list) parse(row []byte) error {
 	var stored state.Playlist

@@ -1,6 +1,7 @@
 package listener_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -442,5 +443,43 @@ func TestWhatAListTakes(t *testing.T) {
 	t.Logf("%d tracks: %d bytes of features, %d of songs and outcomes, %d when closed", len(list.Tracks), len(row), open, closed)
 	if len(row) > 30*(8+rank.Features)+16 || open > 30*9+16 || closed != 30*8+2 {
 		t.Errorf("a list of %d tracks takes %d, %d and %d bytes", len(list.Tracks), len(row), open, closed)
+	}
+}
+
+// TestTheCacheCountsPlaylists: listeners who fit into memory without their playlists, and not with them, make room.
+func TestTheCacheCountsPlaylists(t *testing.T) {
+	const people = 40
+	cfg := exact()
+	cfg.CacheBytes = 60_000
+	r := newRig(t, cfg)
+	r.songs(60)
+	inMemory := func(at time.Time) (n int) {
+		r.store.Fail = errors.New("somebody has to be read from the store")
+		defer func() { r.store.Fail = nil }()
+		for i := range people {
+			if _, err := r.run.Process(r.record(event(fmt.Sprint("ann", i), "s001", at))); err == nil {
+				n++
+			}
+		}
+		r.run.Abandon()
+		return n
+	}
+	for i := range people {
+		for n := range 3 {
+			r.process(r.record(event(fmt.Sprint("ann", i), fmt.Sprintf("s%03d", 7*n), monday().Add(-time.Duration(n+1)*time.Hour))))
+		}
+	}
+	r.commit()
+	if n := inMemory(monday()); n != people {
+		t.Fatalf("%d of %d listeners are in memory before there are playlists", n, people)
+	}
+	r.open() // whoever was asked for was abandoned
+	for i := range people {
+		r.process(r.record(event(fmt.Sprint("ann", i), "s002", monday())))
+	}
+	r.commit()
+	r.tick(at(monday().Add(time.Hour)))
+	if n := inMemory(monday().Add(2 * time.Hour)); n == people || n < people/2 {
+		t.Errorf("%d of %d listeners are in memory with their playlists", n, people)
 	}
 }

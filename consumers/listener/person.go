@@ -36,6 +36,7 @@ type person struct {
 	given   *state.Frozen
 	ungiven bool
 
+	counted int      // bytes by which the task has counted this listener
 	stored  bool     // has a row in the store
 	dirty   bool     // the core changed in this transaction
 	changed []uint32 // positions in history
@@ -51,7 +52,11 @@ type person struct {
 const personBytes = 1000
 
 func (p *person) bytes() int {
-	return personBytes + p.history.bytes() + 4*(cap(p.trained)+cap(p.refused)+cap(p.chosen)) + 4*cap(p.changed)
+	n := personBytes + p.history.bytes() + 4*(cap(p.trained)+cap(p.refused)+cap(p.chosen)) + 4*cap(p.changed)
+	for _, l := range p.lists {
+		n += l.bytes()
+	}
+	return n
 }
 
 // touch marks a song for writing and returns it.

@@ -37,7 +37,9 @@ func (t *Task) erase(p *person) error {
 	if p.core.ServedZone != "" {
 		zone = p.core.ServedZone
 	}
+	counted := p.counted
 	*p = *newPerson(p.id, t.params.Dim)
+	p.counted = counted
 	factor.InitRow(t.params, factor.KeyOf(factor.KindListener, p.id), p.core.Vector)
 	p.lists = map[int32]*list{} // those in the store are to be deleted
 	p.dirty, p.erased, p.wiped, p.wipedZone = true, true, true, zone
