@@ -51,6 +51,28 @@ func (t *Table) ScoreAll(queries ...Query) {
 	}
 }
 
+// ScoreSongs computes the scores of some songs for several vectors: Dst.Songs and Dst.Taste go by the place in songs. A vector of another
+// width scores nothing.
+func (t *Table) ScoreSongs(songs []Index, queries ...Query) {
+	d := t.params.Dim
+	for _, q := range queries {
+		q.Dst.Songs, q.Dst.Taste = songs, resize(q.Dst.Taste, len(songs))
+		clear(q.Dst.Taste)
+	}
+	block := make([]float32, blockRows*d)
+	for first := 0; first < len(songs); first += blockRows {
+		n := min(blockRows, len(songs)-first)
+		for i, song := range songs[first : first+n] {
+			t.Effective(song, block[i*d:(i+1)*d])
+		}
+		for _, q := range queries {
+			if len(q.User) == d {
+				dots(q.User, block[:n*d], q.Dst.Taste[first:first+n])
+			}
+		}
+	}
+}
+
 // sumFeatures adds up the products of the rows of which each song is made, for the songs from the n-th on that lie in one block, and returns
 // the number of the next song.
 func sumFeatures(chunks []*chunk, songs []Index, n int, queries []Query) int {

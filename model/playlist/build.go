@@ -168,7 +168,7 @@ func because(c *rank.Candidate) (Slot, Reason) {
 		return Popular, ReasonPopularRegion
 	case rank.SourceGenre, rank.SourceDay, rank.SourceWeek, rank.SourceMonth:
 		return Popular, ReasonPopular
-	case rank.SourceTaste, rank.SourceFold, rank.SourceNeighbours:
+	case rank.SourceTaste, rank.SourceFold, rank.SourceInterests, rank.SourceNeighbours:
 	}
 	if len(c.Seeds) > 0 {
 		return Taste, ReasonAlike

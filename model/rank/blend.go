@@ -130,11 +130,11 @@ func score(w *[Features]float32, row []float32) float32 {
 // Append appends the values of b: Z, then R.
 func (b *Blend) Append(dst []float32) []float32 { return append(append(dst, b.Z[:]...), b.R[:]...) }
 
-// ParseBlend reads what Append wrote. A blend of fewer features is one of an earlier version: the others have learnt nothing.
+// ParseBlend reads what Append wrote. A blend of fewer features is one of an earlier version, whose values stand for other features: it has
+// learnt nothing. One of more is an error.
 func ParseBlend(values []float32) (Blend, error) {
 	var b Blend
-	half := len(values) / 2
-	if len(values)%2 != 0 || half > Features {
+	if len(values)%2 != 0 || len(values) > BlendWidth {
 		return b, fmt.Errorf("a blend of %d values, want an even number up to %d", len(values), BlendWidth)
 	}
 	for _, v := range values {
@@ -142,8 +142,11 @@ func ParseBlend(values []float32) (Blend, error) {
 			return Blend{}, errors.New("a blend with a value that is not a number")
 		}
 	}
-	copy(b.Z[:], values[:half])
-	copy(b.R[:], values[half:])
+	if len(values) != BlendWidth {
+		return b, nil
+	}
+	copy(b.Z[:], values[:Features])
+	copy(b.R[:], values[Features:])
 	return b, nil
 }
 

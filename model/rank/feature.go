@@ -20,6 +20,7 @@ const (
 	SourceWeek                       // of a week
 	SourceMonth                      // of 28 days
 	SourceRegion                     // popularity in the listener's region
+	SourceInterests                  // vectors of single interests, where the listener has several
 	sources
 )
 
@@ -29,7 +30,7 @@ const Sources = int(sources)
 // String names the source.
 func (s Source) String() string {
 	names := [...]string{
-		"taste", "fold", "neighbours", "artist", "artist_recent", "genre", "popular_day", "popular_week", "popular_month", "region",
+		"taste", "fold", "neighbours", "artist", "artist_recent", "genre", "popular_day", "popular_week", "popular_month", "region", "interests",
 	}
 	if int(s) < len(names) {
 		return names[s]

@@ -21,6 +21,7 @@ type scratch struct {
 	genres         map[factor.Index]float32 // the listener's share
 	recentFirst    []int32                  // history, latest first
 	solver         factor.Solver
+	divided        divided
 	vector         []float32
 	songsOf        []factor.Index
 	weights        []float32
@@ -88,7 +89,8 @@ func (r *Ranker) gather(s *scratch, v *view, l *Listener, at int64) {
 	s.propose(SourceRegion, r.unheard(s, region.top))
 	r.addTrending(s, v, l)
 	r.addCold(s, v)
-	s.describe(v, region, l)
+	r.interests(s, v)
+	s.describe(v, region, l, r.params.PerSource)
 }
 
 // propose enters the songs that a source proposes, best first.
@@ -403,7 +405,7 @@ func (r *Ranker) addCold(s *scratch, v *view) {
 }
 
 // describe computes the features of all candidates.
-func (s *scratch) describe(v *view, region *regional, l *Listener) {
+func (s *scratch) describe(v *view, region *regional, l *Listener, perSource int) {
 	n := len(s.songs)
 	for k := range s.values {
 		s.values[k] = resize(s.values[k], n)
@@ -424,6 +426,7 @@ func (s *scratch) describe(v *view, region *regional, l *Listener) {
 		s.values[SourceMonth][c] = v.month[i] + popularityFloor
 		s.values[SourceRegion][c] = region.week[i] + popularityFloor
 	}
+	s.mix(perSource)
 	column := resize(s.buffer, n)
 	s.buffer = column
 	for k := range sources {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"earworm/model/decay"
+	"earworm/model/interest"
 )
 
 // Params are the settings of a Ranker.
@@ -29,6 +30,9 @@ type Params struct {
 	ColdListens                                 float64       // a song with fewer first listens than this is cold
 	ViewAge                                     time.Duration // event time after which what all listeners share is computed anew
 
+	// Interests says how the last songs are divided into interests, each of which proposes songs.
+	Interests interest.Params
+
 	// PopularityPrior is the listens that an unheard song is counted as having within its artist.
 	PopularityPrior float64
 
@@ -43,7 +47,7 @@ func DefaultParams() Params {
 		History: 100, FoldHistory: 300, FoldHalfLife: decay.HalfLife(180 * day),
 		ArtistHalfLife: decay.HalfLife(90 * day), ArtistRecent: decay.HalfLife(7 * day), GenreHalfLife: decay.HalfLife(60 * day),
 		ValueMax: 3, ColdListens: 5, ViewAge: 15 * time.Minute, PopularityPrior: .5,
-		Learn: DefaultLearnParams(),
+		Interests: interest.DefaultParams(), Learn: DefaultLearnParams(),
 	}
 }
 
@@ -69,5 +73,5 @@ func (p Params) Validate() error {
 	check(p.ColdListens >= 0, "cold listens", p.ColdListens)
 	check(p.ViewAge > 0, "view age", p.ViewAge)
 	check(p.PopularityPrior > 0, "popularity prior", p.PopularityPrior)
-	return errors.Join(append(errs, p.Learn.validate())...)
+	return errors.Join(append(errs, p.Interests.Validate(), p.Learn.validate())...)
 }
