@@ -206,8 +206,6 @@ func (t *Task) profileOf(p *person, now int64) rank.Listener {
 			Song: song, Value: h.Engagement.Value, At: h.Engagement.At, Plays: int(h.Plays),
 		})
 	}
-	// In the order of the events in memory, of the keys after loading: the same listener must get the same list.
-	slices.SortFunc(l.History, func(a, b rank.Heard) int { return int(a.Song) - int(b.Song) })
 	return l
 }
 

@@ -32,8 +32,7 @@ func (l *Learner) sync(n int32) {
 	}
 	gained := s.evidence - s.baseEvidence
 	open.evidence += gained
-	l.table.weigh(&c.rows[at], gained)
-	c.evidence[at] = min(c.evidence[at]+gained, evidenceMax)
+	t.setEvidence(c, at, c.evidence[at]+gained)
 	s.evidence, s.baseEvidence = c.evidence[at], c.evidence[at]
 }
 

@@ -1,6 +1,7 @@
 package factor
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -60,10 +61,11 @@ const evidenceUnit = 1024
 func (t *Table) measure() *Geometry {
 	d := t.params.Dim
 	positives, refitted := t.positives.Load(), t.refitted.Load()
+	ordered := t.songsByKey() // before the rows are counted: it must hold none that is not
 	t.mu.RLock()
 	rows := t.rows
 	t.mu.RUnlock()
-	m := measurement{table: t, rows: rows, songs: t.Active(), songsOf: make([]float32, rows), shared: make([]int32, rows)}
+	m := measurement{table: t, ordered: ordered, rows: rows, songs: t.Active(), songsOf: make([]float32, rows), shared: make([]int32, rows)}
 	m.share()
 	total := max(float64(positives)/evidenceUnit, 1)
 	mean := float32(total / float64(max(m.songs, 1)))
@@ -83,6 +85,7 @@ func (t *Table) measure() *Geometry {
 // measurement is a pass over a table.
 type measurement struct {
 	table        *Table
+	ordered      []Index // songs, by key
 	rows, songs  int
 	songsOf      []float32
 	shared       []int32   // by Index: place in vectors of a row that songs share, counted from 1
@@ -102,30 +105,65 @@ func (m *measurement) share() {
 }
 
 // sum adds up the songs that are listened to, block by block in single precision and the blocks in double.
+//
+// It takes them in the order of their keys. The rows lie in the order in which they became known: in that one two processes with the
+// same rows would differ in the last bits, and where two songs are all but equal for a listener they would make different playlists.
 func (m *measurement) sum(prior float32) {
 	d := m.table.params.Dim
 	vectors, weighed := make([]float32, 0, blockRows*d), make([]float32, 0, blockRows*d)
 	m.gram, m.spread = newSummed(d), newSummed(d)
-	m.blocks(func(c *chunk, at int, i Index) {
-		if r := &c.rows[at]; r.active && r.kind == KindSong {
-			vectors = append(vectors, c.vector(at, d)...)
-			q := vectors[len(vectors)-d:]
-			m.songsOf[i]++
-			f := &c.features[at]
-			m.add(f.artist, 1, q)
-			m.add(f.language, 1, q)
-			for _, g := range f.genres {
-				m.add(g, f.genreShare, q)
-			}
-			weighed = append(weighed, q...)
-			scale(c.evidence[at]+prior, weighed[len(weighed)-d:])
+	for _, i := range m.ordered {
+		c, at := m.table.at(i)
+		c.lock(at).RLock()
+		if !c.rows[at].active {
+			c.lock(at).RUnlock()
+			continue
 		}
-		if len(vectors) == cap(vectors) || int(i) == m.rows-1 {
+		vectors = append(vectors, c.vector(at, d)...)
+		f, evidence := c.features[at], c.evidence[at]
+		c.lock(at).RUnlock()
+		q := vectors[len(vectors)-d:]
+		m.songsOf[i]++
+		m.add(f.artist, 1, q)
+		m.add(f.language, 1, q)
+		for _, g := range f.genres {
+			m.add(g, f.genreShare, q)
+		}
+		weighed = append(weighed, q...)
+		scale(evidence+prior, weighed[len(weighed)-d:])
+		if len(vectors) == cap(vectors) {
 			m.gram.add(vectors, vectors)
 			m.spread.add(weighed, vectors)
 			vectors, weighed = vectors[:0], weighed[:0]
 		}
-	})
+	}
+	m.gram.add(vectors, vectors)
+	m.spread.add(weighed, vectors)
+}
+
+// songsByKey returns all songs in the order of their keys. It remembers it, since songs are added and never leave.
+func (t *Table) songsByKey() []Index {
+	byKey := func(a, b Index) int { return cmp.Compare(t.KeyAt(a), t.KeyAt(b)) }
+	var known []Index // of the songs that came first
+	if p := t.byKey.Load(); p != nil {
+		known = *p
+	}
+	songs := t.SongList()
+	if len(known) >= len(songs) {
+		return known
+	}
+	added := slices.SortedFunc(slices.Values(songs[len(known):]), byKey)
+	merged := make([]Index, 0, len(songs))
+	for len(known) > 0 && len(added) > 0 {
+		from := &known
+		if byKey(added[0], known[0]) < 0 {
+			from = &added
+		}
+		merged, *from = append(merged, (*from)[0]), (*from)[1:]
+	}
+	merged = append(append(merged, known...), added...)
+	t.byKey.Store(&merged)
+	return merged
 }
 
 // add adds a shared row to a song's vector and counts the song for it. A row that came after share has no place yet.

@@ -3,6 +3,7 @@ package factor
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -263,5 +264,38 @@ func TestGeometryAfterARefit(t *testing.T) {
 	}
 	if len(measured) > 10 {
 		t.Errorf("measured %d times for %d rows", len(measured)-1, songs)
+	}
+}
+
+// TestGeometryIsThatOfTheRows: two processes with the same rows have the same geometry, to the last bit, in whichever order the rows became
+// known and however often they changed before.
+func TestGeometryIsThatOfTheRows(t *testing.T) {
+	t.Parallel()
+	first, _, p := loaded(t, 300)
+	rng := rand.New(rand.NewPCG(5, 5))
+	order := rng.Perm(first.Rows())
+	second := NewTable(p)
+	publish := func(i Index, evidence float32) {
+		v := make([]float32, p.Dim)
+		if evidence == 0 {
+			evidence = first.Vector(i, v)
+		}
+		second.Load(Published{Kind: first.KindAt(i), ID: first.ID(i), Vector: v, Evidence: evidence, FirstAt: 1})
+	}
+	for at, n := range order {
+		publish(Index(n+1), rng.Float32())
+		if at%50 == 0 {
+			second.measure() // more songs come after
+		}
+	}
+	for _, n := range order {
+		publish(Index(n+1), 0)
+		if first.KindAt(Index(n+1)) == KindSong {
+			second.Describe(second.Song(first.ID(Index(n+1))), first.Meta(Index(n+1)))
+		}
+	}
+	a, b := first.measure(), second.measure()
+	if a.Songs != b.Songs || a.mean != b.mean || !slices.Equal(a.gram, b.gram) || !slices.Equal(a.curvature, b.curvature) {
+		t.Errorf("%d songs, mean %v, G %v\nin another order %d, %v, %v", a.Songs, a.mean, a.gram[:p.Dim], b.Songs, b.mean, b.gram[:p.Dim])
 	}
 }

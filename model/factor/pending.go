@@ -139,15 +139,15 @@ func (t *Table) withdraw(i Index, partition int32, committed int64) {
 // setEvidence changes the evidence of a row, whose lock is held.
 func (t *Table) setEvidence(c *chunk, at int, evidence float32) {
 	evidence = min(max(evidence, 0), evidenceMax)
-	t.weigh(&c.rows[at], evidence-c.evidence[at])
+	if c.rows[at].kind == KindSong {
+		t.positives.Add(evidenceUnits(evidence) - evidenceUnits(c.evidence[at]))
+	}
 	c.evidence[at] = evidence
 }
 
-// weigh adds what a row has gained to the evidence of all songs.
-func (t *Table) weigh(r *row, gained float32) {
-	if r.kind == KindSong {
-		t.positives.Add(int64(math.Round(float64(gained) * evidenceUnit)))
-	}
+// evidenceUnits rounds what a row has and not what it gains: a sum of rounded gains would depend on how many there were.
+func evidenceUnits(evidence float32) int64 {
+	return int64(math.Round(float64(evidence) * evidenceUnit))
 }
 
 // Pending returns the number of changes of a row that wait for their acknowledgement.

@@ -74,6 +74,7 @@ type Table struct {
 	positives atomic.Int64 // evidence of all songs, in evidenceUnits
 	geometry  atomic.Pointer[Geometry]
 	measuring sync.Mutex
+	byKey     atomic.Pointer[[]Index] // the songs that came first, as many as a measurement saw, by key; replaced as a whole
 
 	mu     sync.RWMutex // guards the fields below; never taken while a block lock is held
 	index  map[Key]Index

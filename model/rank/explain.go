@@ -42,14 +42,14 @@ type weighted struct {
 
 // engaging returns the songs of the history with the greatest positive engagement, greatest first.
 func (r *Ranker) engaging(v *view, l Listener, at int64) []weighted {
-	values := make([]float32, len(l.History))
+	values, keys := make([]float32, len(l.History)), make([]factor.Key, len(l.History))
 	for n, h := range l.History {
 		values[n] = -math.MaxFloat32
-		if h.Value > 0 && r.ordinal(v, h.Song) >= 0 {
-			values[n] = float32(decayed(h.Value, at-h.At, r.params.ArtistHalfLife))
+		if o := r.ordinal(v, h.Song); h.Value > 0 && o >= 0 {
+			values[n], keys[n] = float32(decayed(h.Value, at-h.At, r.params.ArtistHalfLife)), v.keys[o]
 		}
 	}
-	heap := topHeap{values: values}
+	heap := topHeap{values: values, keys: keys}
 	for n := range values {
 		if values[n] > -math.MaxFloat32 {
 			heap.offer(int32(n), explainHistory)

@@ -11,6 +11,7 @@ import (
 
 // scratch is the working memory of one ranking. Values by ordinal cover the catalogue, those by number the candidates.
 type scratch struct {
+	keys           []factor.Key // of the view, by ordinal
 	tastes, folded factor.Scores
 	near           []float32 // by ordinal; zero but where touched
 	touched        []int32
@@ -45,10 +46,10 @@ type scratch struct {
 func (s *scratch) row(n int32) []float32 { return s.rows[int(n)*Features : (int(n)+1)*Features] }
 
 func (s *scratch) compare(a, b int32) int {
-	return cmp.Or(cmp.Compare(s.scores[b], s.scores[a]), cmp.Compare(s.songs[a], s.songs[b]))
+	return cmp.Or(cmp.Compare(s.scores[b], s.scores[a]), cmp.Compare(s.keys[s.songs[a]], s.keys[s.songs[b]]))
 }
 
-// sorted returns the candidates by score, best first.
+// sorted returns the candidates by score, best first, ties by key.
 func (s *scratch) sorted() []int32 {
 	s.byScore = resize(s.byScore, len(s.songs))
 	for i := range s.byScore {
@@ -61,6 +62,7 @@ func (s *scratch) sorted() []int32 {
 // gather fills the scratch with the listener's candidates and their features.
 func (r *Ranker) gather(s *scratch, v *view, l *Listener, at int64) {
 	n := len(v.songs)
+	s.keys = v.keys
 	s.number, s.excluded, s.near = resize(s.number, n), resize(s.excluded, n), resize(s.near, n)
 	clear(s.number)
 	copy(s.excluded, v.unreleased)
@@ -70,7 +72,7 @@ func (r *Ranker) gather(s *scratch, v *view, l *Listener, at int64) {
 		s.places[k] = s.places[k][:0]
 	}
 	r.exclude(s, v, l)
-	s.orderHistory(l)
+	r.orderHistory(s, l)
 	r.affinities(s, v, l, at)
 	r.fold(s, v, l, at)
 	r.table.ScoreAll(factor.Query{User: l.Vector, Dst: &s.tastes}, factor.Query{User: s.vector, Dst: &s.folded})
@@ -152,7 +154,7 @@ func (r *Ranker) ordinal(v *view, song factor.Index) int {
 }
 
 // orderHistory sorts what the listener liked of the history, latest first.
-func (s *scratch) orderHistory(l *Listener) {
+func (r *Ranker) orderHistory(s *scratch, l *Listener) {
 	s.recentFirst = s.recentFirst[:0]
 	for i := range l.History {
 		if l.History[i].Value > 0 {
@@ -160,7 +162,11 @@ func (s *scratch) orderHistory(l *Listener) {
 		}
 	}
 	slices.SortFunc(s.recentFirst, func(a, b int32) int {
-		return cmp.Or(cmp.Compare(l.History[b].At, l.History[a].At), cmp.Compare(l.History[a].Song, l.History[b].Song))
+		x, y := &l.History[a], &l.History[b]
+		if x.At != y.At {
+			return cmp.Compare(y.At, x.At)
+		}
+		return cmp.Compare(r.table.KeyAt(x.Song), r.table.KeyAt(y.Song))
 	})
 }
 
@@ -175,6 +181,8 @@ func (r *Ranker) affinities(s *scratch, v *view, l *Listener, at int64) {
 		s.genres = map[factor.Index]float32{}
 	}
 	clear(s.genres)
+	// Sums are taken in the order of the history: that of artists is the one in which they became known, that of a map is none.
+	var lasting, recent, genres float64
 	for _, i := range s.recentFirst {
 		h := &l.History[i]
 		o := r.ordinal(v, h.Song)
@@ -182,28 +190,27 @@ func (r *Ranker) affinities(s *scratch, v *view, l *Listener, at int64) {
 			continue
 		}
 		value := min(h.Value, r.params.ValueMax)
-		a := v.artist[o]
-		s.lasting[a] += float32(decayed(value, at-h.At, r.params.ArtistHalfLife))
-		s.recent[a] += float32(decayed(value, at-h.At, r.params.ArtistRecent))
-		s.plays[a]++
+		if a := v.artist[o]; a != 0 { // songs without an artist have none in common
+			x, y := float32(decayed(value, at-h.At, r.params.ArtistHalfLife)), float32(decayed(value, at-h.At, r.params.ArtistRecent))
+			s.lasting[a] += x
+			s.recent[a] += y
+			s.plays[a]++
+			lasting, recent = lasting+float64(x), recent+float64(y)
+		}
 		weight := float32(decayed(1, at-h.At, r.params.GenreHalfLife))
 		count := genreCount(&v.genres[o])
 		for _, g := range v.genres[o][:count] {
 			s.genres[g] += weight / float32(count)
+			genres += float64(weight / float32(count))
 		}
 	}
-	s.lasting[0], s.recent[0], s.plays[0] = 0, 0, 0 // songs without an artist have none in common
-	share(s.lasting)
-	share(s.recent)
-	var total float64
-	for _, x := range s.genres {
-		total += float64(x)
-	}
-	if !(total > 0) { // all of it is so old that nothing is left
+	share(s.lasting, lasting)
+	share(s.recent, recent)
+	if !(genres > 0) { // all of it is so old that nothing is left
 		clear(s.genres)
 	}
 	for g := range s.genres {
-		s.genres[g] /= float32(total)
+		s.genres[g] /= float32(genres)
 	}
 }
 
@@ -278,7 +285,7 @@ func (r *Ranker) neighbours(s *scratch, v *view, l *Listener, at int64) {
 // byFactors proposes the songs with the greatest factor scores.
 func (r *Ranker) byFactors(s *scratch, scores *factor.Scores, n int) []int32 {
 	n = min(n, len(scores.Taste))
-	heap := topHeap{values: scores.Taste, items: s.heap[:0]}
+	heap := topHeap{values: scores.Taste, keys: s.keys, items: s.heap[:0]}
 	least := float32(math.Inf(-1)) // what gets in: of a catalogue hardly anything does
 	for i, x := range scores.Taste[:n] {
 		if x < least || s.excluded[i] {
@@ -294,7 +301,7 @@ func (r *Ranker) byFactors(s *scratch, scores *factor.Scores, n int) []int32 {
 }
 
 func (r *Ranker) byNeighbours(s *scratch) []int32 {
-	heap := topHeap{values: s.near, items: s.heap[:0]}
+	heap := topHeap{values: s.near, keys: s.keys, items: s.heap[:0]}
 	for _, i := range s.touched {
 		heap.offer(i, r.params.PerSource)
 	}
@@ -305,7 +312,7 @@ func (r *Ranker) byNeighbours(s *scratch) []int32 {
 // byArtists proposes songs by the listener's artists: their share of the artist times the song's share of the artist's listens.
 func (r *Ranker) byArtists(s *scratch, v *view, shares []float32) []int32 {
 	s.buffer = resize(s.buffer, len(v.songs))
-	heap := topHeap{values: s.buffer, items: s.heap[:0]}
+	heap := topHeap{values: s.buffer, keys: s.keys, items: s.heap[:0]}
 	for a, x := range shares {
 		if x <= 0 {
 			continue
@@ -332,7 +339,7 @@ func (r *Ranker) byGenres(s *scratch, v *view) []int32 {
 		return nil
 	}
 	s.buffer = resize(s.buffer, len(v.songs))
-	heap := topHeap{values: s.buffer, items: s.heap[:0]}
+	heap := topHeap{values: s.buffer, keys: s.keys, items: s.heap[:0]}
 	for _, i := range v.popular[SourceWeek] {
 		if x := s.genreShare(&v.genres[i]) * v.week[i]; x > 0 && !s.excluded[i] {
 			s.buffer[i] = x
@@ -362,7 +369,7 @@ func (r *Ranker) addTrending(s *scratch, v *view, l *Listener) {
 	s.trends = s.trends[:0]
 	region := factor.RegionOf(l.Region)
 	s.buffer = resize(s.buffer, len(v.songs))
-	heap := topHeap{values: s.buffer, items: s.heap[:0]}
+	heap := topHeap{values: s.buffer, keys: s.keys, items: s.heap[:0]}
 	strengths := map[int32]float32{}
 	for _, t := range v.trending {
 		best, visible := t.info.Best(region)
@@ -388,7 +395,7 @@ const trendMax = 8
 
 // addCold enters the cold songs whose description suits the listener best.
 func (r *Ranker) addCold(s *scratch, v *view) {
-	heap := topHeap{values: s.tastes.Taste, items: s.heap[:0]}
+	heap := topHeap{values: s.tastes.Taste, keys: s.keys, items: s.heap[:0]}
 	for _, i := range v.cold {
 		if int(i) < len(s.tastes.Taste) && !s.excluded[i] {
 			heap.offer(i, r.params.Cold)
@@ -506,12 +513,8 @@ func unit(x, neutral float64) float64 {
 	return min(max(x, 0), 1)
 }
 
-// share scales values to a sum of 1; nothing happens to values without a sum.
-func share(values []float32) {
-	var total float64
-	for _, x := range values {
-		total += float64(x)
-	}
+// share scales values of a total to one of 1; nothing happens to values without a total.
+func share(values []float32, total float64) {
 	if !(total > 0) {
 		return
 	}

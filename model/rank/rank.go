@@ -24,7 +24,7 @@ const (
 	NeutralViralAffinity = .25 // mean of Beta(1, 3), the prior of models.md §B.7
 )
 
-// Listener is what is known of a listener.
+// Listener is what is known of a listener. The order of its lists says nothing.
 type Listener struct {
 	Vector    []float32
 	History   []Heard
@@ -163,8 +163,8 @@ func (r *Ranker) Rank(l Listener, song factor.Index, at int64) int {
 		return 0
 	}
 	place := 1
-	for i, x := range s.scores {
-		if x > s.scores[n] || (x == s.scores[n] && s.songs[i] < s.songs[n]) {
+	for i := range s.scores {
+		if s.compare(int32(i), int32(n)) < 0 { //nolint:gosec // a few hundred
 			place++
 		}
 	}
@@ -246,24 +246,25 @@ func (r *Ranker) best(s *scratch, v *view) []int32 {
 	return order
 }
 
-// topHeap keeps the greatest items: a heap whose root is the least of them.
+// topHeap keeps the greatest items: a heap whose root is the least of them. Of equal ones the lesser key counts as the greater.
 type topHeap struct {
 	values []float32
+	keys   []factor.Key
 	items  []int32
 }
 
 func (h *topHeap) less(a, b int32) bool {
-	return h.values[a] < h.values[b] || (h.values[a] == h.values[b] && a > b)
+	return h.values[a] < h.values[b] || (h.values[a] == h.values[b] && h.keys[a] > h.keys[b])
 }
 
-// sorted returns the items, greatest first, ties by number. The heap is used up.
+// sorted returns the items, greatest first, ties by key. The heap is used up.
 func (h *topHeap) sorted() []int32 {
 	slices.SortFunc(h.items, h.compare)
 	return h.items
 }
 
 func (h *topHeap) compare(a, b int32) int {
-	return cmp.Or(cmp.Compare(h.values[b], h.values[a]), cmp.Compare(a, b))
+	return cmp.Or(cmp.Compare(h.values[b], h.values[a]), cmp.Compare(h.keys[a], h.keys[b]))
 }
 
 // offer puts an item into the heap if it is among the n greatest.

@@ -15,6 +15,7 @@ type view struct {
 	at       int64
 	version  uint64
 	songs    []factor.Index
+	keys     []factor.Key // of the songs: what decides where values are equal
 	geometry *factor.Geometry
 
 	day, week, month []float32 // faded first listens
@@ -61,10 +62,12 @@ func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
 	for _, values := range []*[]float32{&v.day, &v.week, &v.month, &v.logWeek, &v.listens, &v.age, &v.norm, &v.inArtist} {
 		*values = make([]float32, n)
 	}
+	v.keys = make([]factor.Key, n)
 	v.artist, v.genres = make([]int32, n), make([][factor.MaxGenres]factor.Index, n)
 	v.unreleased = make([]bool, n)
 	for i, song := range v.songs {
 		s := t.Stats(song)
+		v.keys[i] = t.KeyAt(song)
 		artist, genres := t.Features(song)
 		v.addArtist(int32(i), artist)
 		v.genres[i] = genres
@@ -87,7 +90,7 @@ func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
 	}
 	v.shareArtists(float32(p.PopularityPrior))
 	for source, values := range map[Source][]float32{SourceDay: v.day, SourceWeek: v.week, SourceMonth: v.month} {
-		v.popular[source] = top(values, popularFrom*p.PerSource)
+		v.popular[source] = v.top(values, popularFrom*p.PerSource)
 	}
 	return v
 }
@@ -95,8 +98,8 @@ func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
 const dayMs = 24 * 60 * 60 * 1000
 
 // top returns the ordinals of the greatest positive values, greatest first.
-func top(values []float32, n int) []int32 {
-	heap := topHeap{values: values}
+func (v *view) top(values []float32, n int) []int32 {
+	heap := topHeap{values: values, keys: v.keys}
 	for i, x := range values {
 		if x > 0 {
 			heap.offer(int32(i), n)
@@ -122,6 +125,9 @@ func (v *view) addArtist(ordinal int32, artist factor.Index) {
 // shareArtists computes each song's share of its artist's listens, and the popularity of an average listen.
 func (v *view) shareArtists(prior float32) {
 	for _, list := range v.byArtist {
+		slices.SortFunc(list, func(a, b int32) int {
+			return cmp.Or(cmp.Compare(v.month[b], v.month[a]), cmp.Compare(v.keys[a], v.keys[b]))
+		})
 		var total float32
 		for _, i := range list {
 			total += v.month[i] + prior
@@ -129,18 +135,28 @@ func (v *view) shareArtists(prior float32) {
 		for _, i := range list {
 			v.inArtist[i] = (v.month[i] + prior) / total
 		}
-		slices.SortFunc(list, func(a, b int32) int {
-			return cmp.Or(cmp.Compare(v.inArtist[b], v.inArtist[a]), cmp.Compare(a, b))
-		})
 	}
-	var sum, listens float64
-	for i, w := range v.week {
-		sum += float64(w) * float64(v.logWeek[i])
-		listens += float64(w)
-	}
+	listens := exactly(len(v.week), func(i int) float64 { return float64(v.week[i]) })
 	if listens > 0 {
-		v.popMean = float32(sum / listens)
+		v.popMean = float32(exactly(len(v.week), func(i int) float64 { return float64(v.week[i]) * float64(v.logWeek[i]) }) / listens)
 	}
+}
+
+// exactly returns the sum of n values, none negative, in whole multiples of a part of the greatest: it does not depend on their order.
+func exactly(n int, value func(i int) float64) float64 {
+	var greatest float64
+	for i := range n {
+		greatest = max(greatest, value(i))
+	}
+	unit := greatest * float64(n) / (1 << 62)
+	if !(unit > 0 && unit <= math.MaxFloat64) {
+		return 0
+	}
+	var sum int64
+	for i := range n {
+		sum += int64(value(i) / unit)
+	}
+	return float64(sum) * unit
 }
 
 // region returns the popularity in a region, which is read when somebody first asks.
@@ -156,7 +172,7 @@ func (v *view) region(t *factor.Table, p Params, region factor.Region) *regional
 			r.week[i] = float32(t.Stats(song).Popularity.In(region, v.at))
 		}
 	}
-	r.top = top(r.week, popularFrom*p.PerSource)
+	r.top = v.top(r.week, popularFrom*p.PerSource)
 	v.regions[region] = r
 	return r
 }

@@ -32,7 +32,7 @@ type Verdict struct {
 	Status Status
 	Reading
 	// StartedAt is the alarm of the episode, Unix ms to the minute; 0 without one. Reason is why the episode is
-	// quarantined. Both are those of the episode that ends when Status is StatusEnded.
+	// quarantined. Both are those of the episode that ends when Status is StatusEnded; Reason is none then if StatusQuarantined was not said.
 	StartedAt int64
 	Reason    Reason
 }
@@ -143,6 +143,9 @@ func (v *Verdict) move(p Params, at int64, alarm bool) {
 	case s.since == 0:
 		s.since = max(minute(at), 1)
 	case at-int64(s.since)*minuteMs >= p.ClearAfter.Milliseconds():
+		if !s.told {
+			v.Reason = ReasonNone // found on this very tick: the episode ends as one that was never quarantined
+		}
 		s.started, s.since, s.peak, s.over = 0, 0, 0, 0
 		s.guard, s.reason, s.told = guardSilent, ReasonNone, false
 		v.Status = StatusEnded

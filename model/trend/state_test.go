@@ -97,82 +97,110 @@ func TestSeasonIsOrderFreeAndSeesTheDay(t *testing.T) {
 }
 
 // TestEpisodes drives one song with random bursts and checks what the verdicts may say, against a twin that is written and
-// read again before every step.
+// read again before every step. Each song begins in every way that an episode can go, so that none is left to chance.
 func TestEpisodes(t *testing.T) {
-	p := trend.DefaultParams()
-	started, quarantined := 0, 0
+	clean, bad := trend.Judgement{Enough: true}, trend.Judgement{Enough: true, Reason: trend.ReasonRepeats}
+	openings := []struct {
+		bursts []trend.Judgement
+		told   []bool // of the episode after each burst
+	}{
+		{}, {[]trend.Judgement{clean}, []bool{false}}, {[]trend.Judgement{bad}, []bool{true}}, {[]trend.Judgement{clean, bad}, []bool{false, true}},
+	}
 	rapid.Check(t, func(t *rapid.T) {
-		var season, seasonTwin trend.Season
-		var s, twin trend.State
-		at := worldFrom
-		hear := func(weight float64) {
-			b := trend.Bucket{At: at - rapid.Int64Range(0, 3*hourMs).Draw(t, "late"), Unique: weight, Trusted: weight, Plays: weight}
-			season.Observe(p, b)
-			seasonTwin.Observe(p, b)
-			s.Observe(p, &season, b.At, weight)
-			twin.Observe(p, &seasonTwin, b.At, weight)
-		}
-		for range 48 {
-			at += hourMs
-			hear(rapid.Float64Range(0, 2).Draw(t, "usual"))
-		}
-		open, told := false, false
-		for range rapid.IntRange(1, 12).Draw(t, "phases") {
-			weight := rapid.SampledFrom([]float64{0, 0.1, 2, 30}).Draw(t, "weight")
-			judgement := trend.Judgement{Enough: rapid.Bool().Draw(t, "enough")}
-			if rapid.IntRange(0, 3).Draw(t, "bad") == 0 {
-				judgement = trend.Judgement{Enough: true, Reason: trend.ReasonRepeats}
+		for _, opening := range openings {
+			d := &episodes{p: trend.DefaultParams(), at: worldFrom}
+			for range 48 {
+				d.at += hourMs
+				d.hear(t, rapid.Float64Range(0, 2).Draw(t, "usual"))
 			}
-			for range rapid.IntRange(1, 60).Draw(t, "ticks") {
-				at += rapid.SampledFrom([]int64{tickMs, hourMs}).Draw(t, "gap")
-				hear(weight)
-				roundTrip(t, &twin)
-				s.Judged(judgement)
-				twin.Judged(judgement)
-				v := trend.Step(p, &season, at, []*trend.State{&s})[0]
-				w := trend.Step(p, &seasonTwin, at, []*trend.State{&twin})[0]
-				if w.State = v.State; v != w || s != twin {
-					t.Fatalf("a state that was stored says\n%+v %+v, the other\n%+v %+v", w, twin, v, s)
+			for i, judgement := range opening.bursts {
+				for range 6 {
+					d.tick(t, tickMs, 30, judgement)
 				}
-				again := trend.Step(p, &season, at, []*trend.State{&s})[0]
-				if s != twin || again.Status != trend.StatusNone && again.Status != trend.StatusOngoing {
-					t.Fatalf("the same tick again: %v", again.Status)
+				if !d.open || d.told != opening.told[i] {
+					t.Fatalf("after burst %d of %+v: episode %t, quarantine %t", i, opening.bursts, d.open, d.told)
 				}
-				switch v.Status {
-				case trend.StatusStarted:
-					started++
-					if open || s.StartedAt() == 0 || !s.Trending() || v.Reason != trend.ReasonNone {
-						t.Fatalf("started in an episode: %+v", s)
-					}
-					open, told = true, false
-				case trend.StatusQuarantined:
-					quarantined++
-					if told || s.Trending() || s.Quarantined() != trend.ReasonRepeats || v.Reason != s.Quarantined() {
-						t.Fatalf("quarantined twice, or still trending: %+v", s)
-					}
-					open, told = true, true
-				case trend.StatusOngoing:
-					if !open || told || !s.Trending() {
-						t.Fatalf("ongoing outside an episode: %+v", s)
-					}
-				case trend.StatusEnded:
-					if !open || s.StartedAt() != 0 || v.StartedAt == 0 || told != (v.Reason != trend.ReasonNone) {
-						t.Fatalf("ended outside an episode: %+v", s)
-					}
-					open, told = false, false
-				case trend.StatusNone:
-					if open && !told {
-						t.Fatalf("an episode fell silent: %+v", s)
-					}
+			}
+			for range rapid.IntRange(1, 12).Draw(t, "phases") {
+				weight := rapid.SampledFrom([]float64{0, 0.1, 2, 30}).Draw(t, "weight")
+				judgement := trend.Judgement{Enough: rapid.Bool().Draw(t, "enough")}
+				if rapid.IntRange(0, 3).Draw(t, "bad") == 0 {
+					judgement = bad
 				}
-				if s.StartedAt() != 0 && !s.Active(p, at) {
-					t.Fatal("an episode whose state is not active would never end")
+				for range rapid.IntRange(1, 60).Draw(t, "ticks") {
+					d.tick(t, rapid.SampledFrom([]int64{tickMs, hourMs}).Draw(t, "gap"), weight, judgement)
 				}
 			}
 		}
 	})
-	if started < 20 || quarantined < 5 {
-		t.Errorf("only %d starts and %d quarantines: the test shows little", started, quarantined)
+}
+
+// episodes is a song and its twin, and what was said of its episode.
+type episodes struct {
+	p                  trend.Params
+	season, seasonTwin trend.Season
+	s, twin            trend.State
+	at                 int64
+	open, told         bool
+}
+
+func (d *episodes) hear(t *rapid.T, weight float64) {
+	b := trend.Bucket{At: d.at - rapid.Int64Range(0, 3*hourMs).Draw(t, "late"), Unique: weight, Trusted: weight, Plays: weight}
+	d.season.Observe(d.p, b)
+	d.seasonTwin.Observe(d.p, b)
+	d.s.Observe(d.p, &d.season, b.At, weight)
+	d.twin.Observe(d.p, &d.seasonTwin, b.At, weight)
+}
+
+// tick lets some time pass in which so many listen.
+func (d *episodes) tick(t *rapid.T, gap int64, weight float64, judgement trend.Judgement) {
+	d.at += gap
+	d.hear(t, weight)
+	roundTrip(t, &d.twin)
+	d.s.Judged(judgement)
+	d.twin.Judged(judgement)
+	v := trend.Step(d.p, &d.season, d.at, []*trend.State{&d.s})[0]
+	w := trend.Step(d.p, &d.seasonTwin, d.at, []*trend.State{&d.twin})[0]
+	if w.State = v.State; v != w || d.s != d.twin {
+		t.Fatalf("a state that was stored says\n%+v %+v, the other\n%+v %+v", w, d.twin, v, d.s)
+	}
+	again := trend.Step(d.p, &d.season, d.at, []*trend.State{&d.s})[0]
+	if d.s != d.twin || again.Status != trend.StatusNone && again.Status != trend.StatusOngoing {
+		t.Fatalf("the same tick again: %v", again.Status)
+	}
+	d.check(t, v)
+	if d.s.StartedAt() != 0 && !d.s.Active(d.p, d.at) {
+		t.Fatal("an episode whose state is not active would never end")
+	}
+}
+
+// check follows what is said of the episode.
+func (d *episodes) check(t *rapid.T, v trend.Verdict) {
+	s := &d.s
+	switch v.Status {
+	case trend.StatusStarted:
+		if d.open || s.StartedAt() == 0 || !s.Trending() || v.Reason != trend.ReasonNone {
+			t.Fatalf("started in an episode: %+v", s)
+		}
+		d.open, d.told = true, false
+	case trend.StatusQuarantined:
+		if d.told || s.Trending() || s.Quarantined() != trend.ReasonRepeats || v.Reason != s.Quarantined() {
+			t.Fatalf("quarantined twice, or still trending: %+v", s)
+		}
+		d.open, d.told = true, true
+	case trend.StatusOngoing:
+		if !d.open || d.told || !s.Trending() {
+			t.Fatalf("ongoing outside an episode: %+v", s)
+		}
+	case trend.StatusEnded:
+		if !d.open || s.StartedAt() != 0 || v.StartedAt == 0 || d.told != (v.Reason != trend.ReasonNone) {
+			t.Fatalf("ended outside an episode: %+v", s)
+		}
+		d.open, d.told = false, false
+	case trend.StatusNone:
+		if d.open && !d.told {
+			t.Fatalf("an episode fell silent: %+v", s)
+		}
 	}
 }
 
@@ -221,6 +249,44 @@ func TestClearTakesSixHoursOfQuiet(t *testing.T) {
 	}
 	if quiet := endedAt - quietAt; quiet != p.ClearAfter.Milliseconds() {
 		t.Errorf("ended after %s of quiet, want %s", time.Duration(quiet)*time.Millisecond, p.ClearAfter)
+	}
+}
+
+// TestTheEndNamesTheQuarantineThatWasSaid: one that is found on the very tick that ends the episode was never said.
+func TestTheEndNamesTheQuarantineThatWasSaid(t *testing.T) {
+	p := trend.DefaultParams()
+	p.Guard.Wait = 0
+	drive := func(badFrom int64) (reason trend.Reason, ended, quarantined int64) {
+		var season trend.Season
+		var s trend.State
+		for at := worldFrom + tickMs; at < worldFrom+8*dayMs; at += tickMs {
+			season.Observe(p, trend.Bucket{At: at, Trusted: 200})
+			switch {
+			case at > worldFrom+5*dayMs && at < worldFrom+5*dayMs+6*hourMs:
+				s.Observe(p, &season, at, 5)
+			case at%hourMs == 0:
+				s.Observe(p, &season, at, 1)
+			}
+			if at >= badFrom {
+				s.Judged(trend.Judgement{Enough: true, Reason: trend.ReasonRepeats})
+			}
+			switch v := trend.Step(p, &season, at, []*trend.State{&s})[0]; v.Status {
+			case trend.StatusQuarantined:
+				quarantined = at
+			case trend.StatusEnded:
+				return v.Reason, at, quarantined
+			default:
+			}
+		}
+		t.Fatal("the episode does not end")
+		return trend.ReasonNone, 0, 0
+	}
+	_, end, _ := drive(math.MaxInt64)
+	for badFrom, want := range map[int64]trend.Reason{end: trend.ReasonNone, end - tickMs: trend.ReasonRepeats} {
+		reason, ended, quarantined := drive(badFrom)
+		if ended != end || reason != want || (quarantined != 0) != (want != trend.ReasonNone) {
+			t.Errorf("found %d ms before the end, said at %d: ended at %d because of %v, want %v", end-badFrom, quarantined, ended, reason, want)
+		}
 	}
 }
 
