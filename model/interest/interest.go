@@ -138,8 +138,8 @@ func (d *Divider) nearest(to, favourite int32, songs int) int32 {
 		best, least = favourite, row[favourite]
 	}
 	for i, alive := range d.alive {
-		if alive && int32(i) != to && row[i] < least { //nolint:gosec // a few hundred
-			best, least = int32(i), row[i] //nolint:gosec // a few hundred
+		if alive && int32(i) != to && row[i] < least {
+			best, least = int32(i), row[i]
 		}
 	}
 	return best
@@ -155,7 +155,7 @@ func (d *Divider) unite(i, j int32, songs int) {
 	d.alive[j] = false
 	d.sizes[i] += nj
 	for k, alive := range d.alive {
-		if !alive || int32(k) == i { //nolint:gosec // a few hundred
+		if !alive || int32(k) == i {
 			continue
 		}
 		nk := d.sizes[k]
@@ -197,18 +197,18 @@ func (d *Divider) cut(p Params, songs int) (labels []int32, n int) {
 func (d *Divider) interests(p Params, songs, merges int) int {
 	d.roots, d.counts = resize(d.roots, songs), resize(d.counts, songs)
 	for i := range d.roots {
-		d.roots[i], d.counts[i] = int32(i), 0 //nolint:gosec // a few hundred
+		d.roots[i], d.counts[i] = int32(i), 0
 	}
 	for _, m := range d.merges[:merges] {
 		d.roots[d.root(m.b)] = d.root(m.a)
 	}
 	for i := range d.roots {
-		d.counts[d.root(int32(i))]++ //nolint:gosec // a few hundred
+		d.counts[d.root(int32(i))]++
 	}
 	d.order = d.order[:0]
 	for i, count := range d.counts {
 		if int(count) >= p.Songs {
-			d.order = append(d.order, int32(i)) //nolint:gosec // a few hundred
+			d.order = append(d.order, int32(i))
 		}
 	}
 	return len(d.order)

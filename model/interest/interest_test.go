@@ -54,7 +54,7 @@ func TestInterestsAreTheCamps(t *testing.T) {
 	}
 }
 
-// TestNoMoreThanAskedFor: five camps are not divided into more than two, and those that stay together are the nearest.
+// TestNoMoreThanAskedFor: five camps are not divided into more than two.
 func TestNoMoreThanAskedFor(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	s := songs{dim: 16}
@@ -107,8 +107,8 @@ func TestAsWardSays(t *testing.T) {
 		}
 		var d interest.Divider
 		labels, n := d.Divide(p, s.vectors, s.dim)
-		want, wantN, close := naive(p, s)
-		if close {
+		want, wantN, near := naive(p, s)
+		if near {
 			t.Skip("too near to a tie")
 		}
 		if n != wantN || (n > 1 && !slices.Equal(labels, want)) {
@@ -117,8 +117,8 @@ func TestAsWardSays(t *testing.T) {
 	})
 }
 
-// naive does as Divide says in the plainest way. close says that two choices were too alike to be told apart in float32.
-func naive(p interest.Params, s songs) (labels []int32, n int, close bool) {
+// naive does as Divide says in the plainest way. near says that two choices were too alike to be told apart in float32.
+func naive(p interest.Params, s songs) (labels []int32, n int, near bool) {
 	if s.len() < 2*p.Songs {
 		return nil, 1, false
 	}
@@ -140,7 +140,7 @@ func naive(p interest.Params, s songs) (labels []int32, n int, close bool) {
 				}
 			}
 		}
-		close = close || second-least < 1e-4
+		near = near || second-least < 1e-4
 		clusters[bestB] = slices.Concat(clusters[bestB], clusters[bestA])
 		clusters = slices.Delete(slices.Clone(clusters), bestA, bestA+1)
 		growths = append(growths, least)
@@ -149,7 +149,7 @@ func naive(p interest.Params, s songs) (labels []int32, n int, close bool) {
 	scatter, cut, most := s.scatter(clusters[0]), len(history)-1, 0
 	for step := len(history) - 2; step >= 0; step-- {
 		found := len(big(history[step], p.Songs))
-		close = close || math.Abs(growths[step]-p.Gain*scatter) < 1e-4
+		near = near || math.Abs(growths[step]-p.Gain*scatter) < 1e-4
 		if growths[step] < p.Gain*scatter || found > p.Max {
 			break
 		}
@@ -159,16 +159,16 @@ func naive(p interest.Params, s songs) (labels []int32, n int, close bool) {
 	}
 	found := big(history[cut], p.Songs)
 	if len(found) < 2 {
-		return nil, 1, close
+		return nil, 1, near
 	}
 	labels = slices.Repeat([]int32{interest.None}, s.len())
 	for k, cluster := range found {
-		close = close || k > 0 && len(cluster) == len(found[k-1]) // which of them is the first is anybody's choice
+		near = near || k > 0 && len(cluster) == len(found[k-1]) // which of them is the first is anybody's choice
 		for _, i := range cluster {
 			labels[i] = int32(k)
 		}
 	}
-	return labels, len(found), close
+	return labels, len(found), near
 }
 
 func big(clusters [][]int, songs int) [][]int {

@@ -82,20 +82,20 @@ func (s *scratch) mix(limit int) {
 		p := &s.divided.parts[k]
 		var sum float32
 		for c := range values {
-			sum += odds(&p.scores, int32(c)) //nolint:gosec // a few hundred
+			sum += odds(&p.scores, int32(c))
 		}
 		for c := range values {
-			values[c] += p.weight * odds(&p.scores, int32(c)) / sum //nolint:gosec // a few hundred
+			values[c] += p.weight * odds(&p.scores, int32(c)) / sum
 		}
 	}
 	s.byScore = resize(s.byScore, len(values))
 	for c := range s.byScore {
-		s.byScore[c] = int32(c) //nolint:gosec // a few hundred
+		s.byScore[c] = int32(c)
 	}
 	slices.SortFunc(s.byScore, func(a, b int32) int {
-		return cmp.Or(cmp.Compare(values[b], values[a]), cmp.Compare(s.songs[a], s.songs[b]))
+		return cmp.Or(cmp.Compare(values[b], values[a]), cmp.Compare(s.keys[s.songs[a]], s.keys[s.songs[b]]))
 	})
 	for at, c := range s.byScore[:min(limit, len(values))] {
-		s.places[SourceInterests][c] = int32(at) + 1 //nolint:gosec // a few hundred
+		s.places[SourceInterests][c] = int32(at) + 1
 	}
 }
