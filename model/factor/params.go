@@ -42,7 +42,7 @@ const maxGenres = 4
 // DefaultParams returns settings that hold on dense simulated worlds and on small sparse streams alike.
 func DefaultParams() Params {
 	return Params{
-		Dim: 32, Window: 16, HurriedWindow: 8, Steps: 4, HurriedSteps: 2, Replays: 2, HurriedReplays: 1,
+		Dim: 32, Window: 64, HurriedWindow: 8, Steps: 4, HurriedSteps: 2, Replays: 2, HurriedReplays: 1,
 		Gain: 1, Negatives: 20, Ridge: .005, SongSparse: .2, ListenerSparse: 1, RidgeMax: .03,
 		InitScale: .02, WeightMax: 5, NormMax: 10, ChangeMax: 2,
 		SyncEvery: 32, PendingMax: 8, RegionsMax: 8, GenresMax: maxGenres,
