@@ -26,15 +26,7 @@ func ordinal(monday time.Time) int32 { return calendar.WeekOf(monday).Ordinal() 
 // given reads the tracks that wait for outcomes; nil when there are none.
 func (r *rig) given(user string) *state.Frozen {
 	r.tb.Helper()
-	row := r.store.Rows()[string(state.AppendGivenKey(nil, []byte(user)))]
-	if row == nil {
-		return nil
-	}
-	var f state.Frozen
-	if err := f.UnmarshalBinary(row); err != nil {
-		r.tb.Fatal(err)
-	}
-	return &f
+	return r.rowsAt(state.AppendGivenKey(nil, []byte(user)))
 }
 
 // kept reads the row of a playlist; nil when there is none.

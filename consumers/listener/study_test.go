@@ -47,9 +47,16 @@ func (r *rig) weekOf(listeners int, before time.Time) {
 	}
 }
 
+// frozen reads the candidates that wait to be learnt from; nil when there are none.
 func (r *rig) frozen(user string) *state.Frozen {
 	r.tb.Helper()
-	row := r.store.Rows()[string(state.AppendFrozenKey(nil, []byte(user)))]
+	return r.rowsAt(state.AppendFrozenKey(nil, []byte(user)))
+}
+
+// rowsAt reads the features under a key; nil when there are none.
+func (r *rig) rowsAt(key []byte) *state.Frozen {
+	r.tb.Helper()
+	row := r.store.Rows()[string(key)]
 	if row == nil {
 		return nil
 	}

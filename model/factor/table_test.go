@@ -483,7 +483,6 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 	}
 }
 
-// BenchmarkScore scores every song of a table for one listener.
 // TestScoresOfSeveralVectorsAreThoseOfEach: those that songs get one by one, and none for a vector of another width.
 func TestScoresOfSeveralVectorsAreThoseOfEach(t *testing.T) {
 	p := DefaultParams()
@@ -494,6 +493,17 @@ func TestScoresOfSeveralVectorsAreThoseOfEach(t *testing.T) {
 	InitRow(p, 2, other)
 	var got [3]Scores
 	table.ScoreAll(Query{one, &got[0]}, Query{one[:3], &got[1]}, Query{other, &got[2]})
+	asked := append(slices.Clone(songs), songs[7]) // more than fit a block, not in the table's order, one twice
+	slices.Reverse(asked)
+	var some [3]Scores
+	table.ScoreSongs(asked, Query{one, &some[0]}, Query{one[:3], &some[1]}, Query{other, &some[2]})
+	for n, song := range asked {
+		for i := range some {
+			if diff := math.Abs(float64(some[i].Taste[n] - got[i].Taste[table.Ordinal(song)])); diff > 1e-6 {
+				t.Fatalf("of some songs number %d scores %v for vector %d, of all songs %v", n, some[i].Taste[n], i, got[i].Taste[table.Ordinal(song)])
+			}
+		}
+	}
 	for n, song := range songs {
 		table.Effective(song, q)
 		at := table.Ordinal(song)
@@ -505,6 +515,7 @@ func TestScoresOfSeveralVectorsAreThoseOfEach(t *testing.T) {
 	}
 }
 
+// BenchmarkScore scores every song of a table for one listener.
 func BenchmarkScore(b *testing.B) {
 	p := DefaultParams()
 	table := NewTable(p)

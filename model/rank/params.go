@@ -30,7 +30,7 @@ type Params struct {
 	ColdListens                                 float64       // a song with fewer first listens than this is cold
 	ViewAge                                     time.Duration // event time after which what all listeners share is computed anew
 
-	// Interests says how the last songs are divided into interests, each of which proposes songs.
+	// Interests says how the last songs are divided into interests, each of which has a vector by which candidates are judged.
 	Interests interest.Params
 
 	// PopularityPrior is the listens that an unheard song is counted as having within its artist.
