@@ -160,25 +160,37 @@ func (l *Learner) steps() int {
 	return l.params.Steps
 }
 
-// recall enters what the listener heard and refused last, and all that they named.
+// recall enters what the listener heard and refused last, all that they named, and of the songs before the last ones a stratified sample:
+// one out of each of as many stretches, which stands for its stretch. With the latest songs alone a vector would only know the fashion of the day
+// of somebody who mostly follows it; to look at all of them costs more than all else that is learnt from a listen.
 func (l *Learner) recall(past Past) {
 	size := l.params.Window
 	if l.hurried {
 		size = l.params.HurriedWindow
 	}
-	for _, song := range latest(past.Songs, size) {
+	newest := latest(past.Songs, size)
+	older := past.Songs[:len(past.Songs)-len(newest)]
+	for n, drawn := 0, min(size, len(older)); n < drawn; n++ {
+		stretch := older[n*len(older)/drawn : (n+1)*len(older)/drawn]
+		l.window.add(stretch[l.rng.below(len(stretch))], min(drawnWeightMax, float32(len(stretch))), 1)
+	}
+	for _, song := range newest {
 		l.window.add(song, 1, 1)
 	}
-	for _, song := range latest(past.Refused, size/4) {
+	for _, song := range latest(past.Refused, 2*size) {
 		l.window.add(song, refusedWeight, 0)
 	}
-	for _, row := range latest(past.Chosen, size/4) {
+	for _, row := range latest(past.Chosen, 2*size) {
 		l.window.add(row, 1, 1)
 	}
 }
 
-// refusedWeight is how much a refused song weighs in a listener's vector beside one that they came to.
-const refusedWeight = 2
+const (
+	// refusedWeight is how much a refused song weighs in a listener's vector beside one that they came to.
+	refusedWeight = 2
+	// drawnWeightMax bounds how many songs one that was drawn stands for: where tastes drift, a long past must not drown the present.
+	drawnWeightMax = 8
+)
 
 func latest(list []Index, n int) []Index { return list[max(0, len(list)-n):] }
 

@@ -10,7 +10,7 @@ import (
 // small settings: little enough to compute by hand, with solutions that are exact.
 func small() Params {
 	p := DefaultParams()
-	p.Dim, p.Window, p.Steps = 6, 10, 60
+	p.Dim, p.Window, p.Steps = 6, 3, 60
 	return p
 }
 
@@ -99,13 +99,18 @@ func (w *twin) solve(g *Geometry, past Past, song Index, weight float64) []float
 			b[x] += weight * target * q[x]
 		}
 	}
-	for _, i := range past.Songs[max(0, len(past.Songs)-w.p.Window):] {
+	end := max(0, len(past.Songs)-w.p.Window)
+	for n := range min(w.p.Window, end) { // one song of each stretch of the others, weighing as much as the stretch
+		first, behind := n*end/min(w.p.Window, end), (n+1)*end/min(w.p.Window, end)
+		add(past.Songs[first+w.rng.below(behind-first)], min(drawnWeightMax, float64(behind-first)), 1)
+	}
+	for _, i := range past.Songs[end:] {
 		add(i, 1, 1)
 	}
-	for _, i := range past.Refused[max(0, len(past.Refused)-w.p.Window/4):] {
+	for _, i := range past.Refused[max(0, len(past.Refused)-2*w.p.Window):] {
 		add(i, refusedWeight, 0)
 	}
-	for _, i := range past.Chosen[max(0, len(past.Chosen)-w.p.Window/4):] {
+	for _, i := range past.Chosen[max(0, len(past.Chosen)-2*w.p.Window):] {
 		add(i, 1, 1)
 	}
 	if song != None {
@@ -274,6 +279,7 @@ func TestFewStepsStayNearTheMinimum(t *testing.T) {
 		l.FirstListen(other, songs[n%len(songs)], 1, Past{Songs: songs[n%7 : n%7+5]})
 	}
 	l.Flush(1, func(Delta) {})
+	exact.rng = l.rng // draws the same songs
 	l.Solve(user, past)
 	exact.Solve(minimum, past)
 	cosine := float64(dot(user, minimum)) / math.Sqrt(float64(dot(user, user))*float64(dot(minimum, minimum)))
@@ -432,13 +438,13 @@ func TestAHurriedLearnerLooksAtLess(t *testing.T) {
 		l.FirstListen(user, songs[39], 1, Past{Songs: songs[:n]})
 		return l.replays(n), len(l.window.weights) - 1
 	}
-	for n, want := range map[int][2]int{0: {0, 0}, 1: {1, 1}, 5: {5, 5}, 10: {8, 10}, 30: {8, 20}} {
+	for n, want := range map[int][2]int{0: {0, 0}, 1: {1, 1}, 5: {5, 5}, 10: {8, 10}, 30: {8, 30}, 40: {8, 40}} {
 		if replays, window := seen(n); replays != want[0] || window != want[1] {
 			t.Errorf("of %d songs %d are trained again and %d solved from, want %v", n, replays, window, want)
 		}
 	}
 	l.Hurry(true)
-	for n, want := range map[int][2]int{0: {0, 0}, 1: {1, 1}, 5: {1, 4}, 30: {1, 4}} {
+	for n, want := range map[int][2]int{0: {0, 0}, 1: {1, 1}, 5: {1, 5}, 8: {1, 8}, 30: {1, 8}} {
 		if replays, window := seen(n); replays != want[0] || window != want[1] {
 			t.Errorf("in a hurry, of %d songs %d are trained again and %d solved from, want %v", n, replays, window, want)
 		}
@@ -446,6 +452,48 @@ func TestAHurriedLearnerLooksAtLess(t *testing.T) {
 	l.Hurry(false)
 	if replays, window := seen(10); replays != 8 || window != 10 {
 		t.Error("the hurry does not end")
+	}
+}
+
+// A listener's vector is solved from the songs that they came to last and from a sample of the others, which stands for all of them.
+func TestWindowStandsForThePast(t *testing.T) {
+	p := small()
+	p.Window = 4
+	table := NewTable(p)
+	songs := catalogue(table, 200)
+	l := NewLearner(table, p, 0, 1)
+	of := func(n int) (mean []float32, weight float32) {
+		const times = 4000
+		mean = make([]float32, p.Dim)
+		for range times {
+			l.window.begin(l, make([]float32, p.Dim))
+			l.recall(Past{Songs: songs[:n]})
+			for i, w := range l.window.weights {
+				axpy(w/times, l.window.rows[i*p.Dim:][:p.Dim], mean)
+			}
+		}
+		return mean, l.window.total
+	}
+	for _, n := range []int{3, 6, 8, 17, 36} {
+		all := make([]float32, p.Dim)
+		q := make([]float32, p.Dim)
+		for _, song := range songs[:n] {
+			table.Effective(song, q)
+			axpy(1, q, all)
+		}
+		got, weight := of(n)
+		if weight != float32(n) {
+			t.Errorf("what was drawn of %d songs weighs %v", n, weight)
+		}
+		for k := range all {
+			if math.Abs(float64(got[k]-all[k])) > .3*math.Sqrt(float64(n))*float64(p.InitScale) {
+				t.Errorf("of %d songs the sum is %v in the mean, want %v", n, got, all)
+				break
+			}
+		}
+	}
+	if _, weight := of(200); weight != 4+4*drawnWeightMax { // where tastes drift, a long past must not drown the present
+		t.Errorf("a long past weighs %v", weight)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 type Params struct {
 	Dim int // width of every vector
 
-	// Window is the number of songs that a listener came to last from which their vector is solved at each first listen,
-	// Steps the number of steps of conjugate gradients from where it stands, Replays the number of songs of the listener's own
+	// Window is the number of songs that a listener came to last, and the number drawn from those before, from which their vector is solved
+	// at each first listen, Steps the number of steps of conjugate gradients from where it stands, Replays the number of songs of the listener's own
 	// history that are trained beside the new one. A hurried learner uses the hurried ones.
 	Window, HurriedWindow   int
 	Steps, HurriedSteps     int
@@ -42,7 +42,7 @@ const maxGenres = 4
 // DefaultParams returns settings that hold on dense simulated worlds and on small sparse streams alike.
 func DefaultParams() Params {
 	return Params{
-		Dim: 32, Window: 64, HurriedWindow: 8, Steps: 4, HurriedSteps: 2, Replays: 2, HurriedReplays: 1,
+		Dim: 32, Window: 8, HurriedWindow: 4, Steps: 4, HurriedSteps: 2, Replays: 2, HurriedReplays: 1,
 		Gain: 1, Negatives: 20, Ridge: .005, SongSparse: .2, ListenerSparse: 1, RidgeMax: .03,
 		InitScale: .02, WeightMax: 5, NormMax: 10, ChangeMax: 2,
 		SyncEvery: 32, PendingMax: 8, RegionsMax: 8, GenresMax: maxGenres,
