@@ -182,11 +182,16 @@ func tops(people, table *factor.Table, histories *Histories) [][]factor.Index {
 		}
 		solver.Solve(vector, people, people.Geometry(), songs, weights)
 		table.Score(vector, &scores)
-		order := slices.Clone(scores.Songs)
-		slices.SortFunc(order, func(a, b factor.Index) int {
-			return cmp.Compare(scores.Taste[table.Ordinal(b)], scores.Taste[table.Ordinal(a)])
-		})
-		out = append(out, order[:10])
+		order := make([]int, len(scores.Songs))
+		for n := range order {
+			order[n] = n
+		}
+		slices.SortFunc(order, func(a, b int) int { return cmp.Compare(scores.Taste[b], scores.Taste[a]) })
+		best := make([]factor.Index, 10)
+		for n := range best {
+			best[n] = scores.Songs[order[n]]
+		}
+		out = append(out, best)
 	}
 	return out
 }

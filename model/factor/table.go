@@ -38,13 +38,12 @@ type features struct {
 	artistKey        Key     // 0 = unknown
 }
 
-// row is what a Table holds of a row besides its numbers. key, kind, id and ordinal never change.
+// row is what a Table holds of a row besides its numbers. key, kind and id never change.
 type row struct {
 	key       Key
 	id        string
 	kind      Kind
 	active    bool
-	ordinal   uint32 // position among songs
 	epoch     uint32 // of the refit that it has taken in last
 	recording uint64
 	pending   *change
@@ -155,7 +154,6 @@ func (t *Table) intern(kind Kind, k Key, id string) Index {
 	InitRow(t.params, k, c.vector(at, t.params.Dim))
 	c.rows[at] = row{key: k, id: id, kind: kind}
 	if kind == KindSong {
-		c.rows[at].ordinal = uint32(len(t.songs)) //nolint:gosec // as above
 		t.songs = append(t.songs, i)
 	}
 	t.index[k] = i
@@ -218,12 +216,6 @@ func (t *Table) SongList() []Index {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return slices.Clip(t.songs)
-}
-
-// Ordinal returns the position of a song in SongList.
-func (t *Table) Ordinal(song Index) int {
-	c, at := t.at(song)
-	return int(c.rows[at].ordinal)
 }
 
 // Describe sets the description of a song and interns the rows of its artist, genres and language.

@@ -45,7 +45,7 @@ func (r *Ranker) engaging(v *view, l Listener, at int64) []weighted {
 	values, keys := make([]float32, len(l.History)), make([]factor.Key, len(l.History))
 	for n, h := range l.History {
 		values[n] = -math.MaxFloat32
-		if o := r.ordinal(v, h.Song); h.Value > 0 && o >= 0 {
+		if o := v.ordinal(h.Song); h.Value > 0 && o >= 0 {
 			values[n], keys[n] = float32(decayed(h.Value, at-h.At, r.params.ArtistHalfLife)), v.keys[o]
 		}
 	}

@@ -71,7 +71,7 @@ func (r *Ranker) gather(s *scratch, v *view, l *Listener, at int64) {
 	for k := range s.places {
 		s.places[k] = s.places[k][:0]
 	}
-	r.exclude(s, v, l)
+	s.exclude(v, l)
 	r.orderHistory(s, l)
 	r.affinities(s, v, l, at)
 	r.fold(s, v, l, at)
@@ -122,14 +122,14 @@ func grown(s []int32, n int) []int32 {
 }
 
 // exclude marks what the listener has heard and what must not be heard.
-func (r *Ranker) exclude(s *scratch, v *view, l *Listener) {
+func (s *scratch) exclude(v *view, l *Listener) {
 	for _, h := range l.History {
-		if n := r.ordinal(v, h.Song); n >= 0 {
+		if n := v.ordinal(h.Song); n >= 0 {
 			s.excluded[n] = true
 		}
 	}
 	for _, song := range l.Excluded {
-		if n := r.ordinal(v, song); n >= 0 {
+		if n := v.ordinal(song); n >= 0 {
 			s.excluded[n] = true
 		}
 	}
@@ -140,17 +140,6 @@ func (r *Ranker) exclude(s *scratch, v *view, l *Listener) {
 			}
 		}
 	}
-}
-
-// ordinal returns the place of a song in the view, −1 if the view does not know it.
-func (r *Ranker) ordinal(v *view, song factor.Index) int {
-	if song == factor.None || r.table.KindAt(song) != factor.KindSong {
-		return -1
-	}
-	if n := r.table.Ordinal(song); n < len(v.songs) {
-		return n
-	}
-	return -1
 }
 
 // orderHistory sorts what the listener liked of the history, latest first.
@@ -185,7 +174,7 @@ func (r *Ranker) affinities(s *scratch, v *view, l *Listener, at int64) {
 	var lasting, recent, genres float64
 	for _, i := range s.recentFirst {
 		h := &l.History[i]
-		o := r.ordinal(v, h.Song)
+		o := v.ordinal(h.Song)
 		if o < 0 {
 			continue
 		}
@@ -264,13 +253,13 @@ func (r *Ranker) fold(s *scratch, v *view, l *Listener, at int64) {
 func (r *Ranker) neighbours(s *scratch, v *view, l *Listener, at int64) {
 	for _, i := range s.recentFirst[:min(len(s.recentFirst), r.params.History)] {
 		song := l.History[i].Song
-		from := r.ordinal(v, song)
+		from := v.ordinal(song)
 		if from < 0 {
 			continue
 		}
 		norm := v.norm[from] * float32(repeated(l.History[i].Plays))
 		r.near.Each(song, at, func(neighbour factor.Index, pairs float32) {
-			o := r.ordinal(v, neighbour)
+			o := v.ordinal(neighbour)
 			if o < 0 || s.excluded[o] {
 				return
 			}

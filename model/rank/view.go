@@ -15,6 +15,7 @@ type view struct {
 	at       int64
 	version  uint64
 	songs    []factor.Index
+	ordinals []int32      // by row: the place of a song plus one, 0 for what is none
 	keys     []factor.Key // of the songs: what decides where values are equal
 	geometry *factor.Geometry
 
@@ -63,11 +64,14 @@ func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
 		*values = make([]float32, n)
 	}
 	v.keys = make([]factor.Key, n)
+	if n > 0 {
+		v.ordinals = make([]int32, slices.Max(v.songs)+1)
+	}
 	v.artist, v.genres = make([]int32, n), make([][factor.MaxGenres]factor.Index, n)
 	v.unreleased = make([]bool, n)
 	for i, song := range v.songs {
 		s := t.Stats(song)
-		v.keys[i] = t.KeyAt(song)
+		v.keys[i], v.ordinals[song] = t.KeyAt(song), int32(i)+1
 		artist, genres := t.Features(song)
 		v.addArtist(int32(i), artist)
 		v.genres[i] = genres
@@ -93,6 +97,14 @@ func newView(t *factor.Table, near *cooccur.Table, p Params, at int64) *view {
 		v.popular[source] = v.top(values, popularFrom*p.PerSource)
 	}
 	return v
+}
+
+// ordinal returns the place of a song, −1 if the view does not know it.
+func (v *view) ordinal(song factor.Index) int {
+	if int(song) < len(v.ordinals) {
+		return int(v.ordinals[song]) - 1
+	}
+	return -1
 }
 
 const dayMs = 24 * 60 * 60 * 1000
