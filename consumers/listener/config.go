@@ -48,7 +48,7 @@ type Config struct {
 	// ReplayLag is the lag, in wall time, from which first listens are trained with the fewest replays of the listener's history, until
 	// the lag is gone; 0 is never. It applies to events of the last hours only: history that is imported waits, too, but nobody waits for it.
 	ReplayLag time.Duration
-	// StudySample is about how many listeners of a partition the blend of the ranker learns from each week; default 4000. 0 learns
+	// StudySample is about how many listeners of a partition the blend of the ranker learns from each week; default 2000. 0 learns
 	// nothing.
 	StudySample int
 	// Seed makes exploration and sampling reproducible.
@@ -65,7 +65,7 @@ func Default() Config {
 	return Config{
 		App: "earworm", DedupeWindow: 48 * time.Hour, ActiveFor: 365 * 24 * time.Hour, TasteHalfLife: 14 * 24 * time.Hour,
 		SessionGap: 30 * time.Minute, CacheBytes: 64 << 20, Hour: 6, Zone: "UTC", Chunk: 500, ChunkTime: 500 * time.Millisecond,
-		CatchUp: 7 * 24 * time.Hour, Memory: 4, Discovery: rank.NeutralDiscovery, PrequentialEvery: 64, StudySample: 4000,
+		CatchUp: 7 * 24 * time.Hour, Memory: 4, Discovery: rank.NeutralDiscovery, PrequentialEvery: 64, StudySample: 2000,
 		Learn: factor.DefaultParams(), Rank: rank.DefaultParams(), Playlist: playlist.DefaultParams(),
 		Trend: trend.DefaultParams(),
 	}
