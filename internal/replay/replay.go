@@ -40,7 +40,7 @@ type Config struct {
 	Song     song.Config
 	// Shards is the number of instances; default 1.
 	Shards int
-	// Batch is the greatest number of events in one transaction; default 4096. Span is the event time after which it ends
+	// Batch is the greatest number of events in one transaction; default 8192. Span is the event time after which it ends
 	// anyway, in ms; default an hour.
 	Batch int
 	Span  int64
@@ -162,7 +162,7 @@ func New(cfg Config) (*Cluster, error) {
 		cfg.Shards = 1
 	}
 	if cfg.Batch == 0 {
-		cfg.Batch = 4096
+		cfg.Batch = 8192
 	}
 	if cfg.Span == 0 {
 		cfg.Span = 60 * 60 * 1000
