@@ -143,7 +143,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		kgo.FetchMaxBytes(fetchBytesMax),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytesMax),
 		kgo.MaxDecompressBatchBytes(decompressedBytesMax),
-		kgo.FetchMaxWait(250 * time.Millisecond),
+		kgo.FetchMaxWait(fetchWaitMax),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.DisableClientMetrics(),
 	}, f.cfg.ClientOptions...)
@@ -157,6 +157,11 @@ func (f *Follower) Run(ctx context.Context) error {
 		return fmt.Errorf("making a follower: %w", err)
 	}
 	defer cl.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	var awake sync.WaitGroup
+	awake.Go(func() { keepAwake(ctx, cl) })
+	defer awake.Wait()
+	defer cancel()
 	if err := f.aim(ctx, cl); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -194,8 +199,9 @@ func (f *Follower) aim(ctx context.Context, cl *kgo.Client) error {
 	f.next = make(map[TopicPartition]int64)
 	f.target = make(map[TopicPartition]int64)
 	for tp, span := range f.cfg.Spans {
+		f.next[tp] = span.Start
 		if span.Start < span.End {
-			f.next[tp], f.target[tp] = span.Start, span.End
+			f.target[tp] = span.End
 		}
 	}
 	if f.cfg.Spans != nil {
@@ -214,8 +220,13 @@ func (f *Follower) aim(ctx context.Context, cl *kgo.Client) error {
 		if err == nil {
 			ends.Each(func(o kadm.ListedOffset) {
 				tp := TopicPartition{Topic: o.Topic, Partition: o.Partition}
-				if start, ok := starts.Lookup(o.Topic, o.Partition); ok && start.Offset < o.Offset {
-					f.next[tp], f.target[tp] = start.Offset, o.Offset
+				start, ok := starts.Lookup(o.Topic, o.Partition)
+				if !ok {
+					return
+				}
+				f.next[tp] = start.Offset
+				if start.Offset < o.Offset {
+					f.target[tp] = o.Offset
 				}
 			})
 			return nil
@@ -256,18 +267,22 @@ func (f *Follower) step(ctx context.Context, cl *kgo.Client) error {
 		f.settle(ctx, cl)
 		return nil
 	}
-	f.faults(cl, fetches)
 	var err error
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		if err == nil {
 			err = f.deliver(p)
 		}
 	})
+	if err == nil {
+		f.faults(cl, fetches)
+	}
 	return err
 }
 
-// faults logs what the client mends by itself and steps over batches that are too large to read.
+// faults logs what the client mends by itself and steps over batches that are too large to read. All partitions are told where to go on: what
+// the client had to tell of the others is lost when one is, see session.renew.
 func (f *Follower) faults(cl *kgo.Client, fetches kgo.Fetches) {
+	skipped := false
 	fetches.EachError(func(topic string, partition int32, err error) {
 		var bomb *kgo.ErrDecompressTooLarge
 		switch {
@@ -276,11 +291,22 @@ func (f *Follower) faults(cl *kgo.Client, fetches kgo.Fetches) {
 			f.cfg.Logger.Error("skipping an unreadable batch", slog.String("topic", topic),
 				slog.Int("partition", int(partition)), slog.Int64("offset", bomb.Offset))
 			f.next[TopicPartition{Topic: topic, Partition: partition}] = bomb.NextOffset
-			cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {partition: {Epoch: bomb.Epoch, Offset: bomb.NextOffset}}})
+			skipped = true
 		default:
 			f.cfg.Logger.Warn("following", slog.String("topic", topic), slog.Any("error", err))
 		}
 	})
+	if !skipped {
+		return
+	}
+	on := make(map[string]map[int32]kgo.EpochOffset)
+	for tp, at := range f.next {
+		if on[tp.Topic] == nil {
+			on[tp.Topic] = make(map[int32]kgo.EpochOffset)
+		}
+		on[tp.Topic][tp.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
+	}
+	cl.SetOffsets(on)
 }
 
 // deliver hands the records of one partition over.

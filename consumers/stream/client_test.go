@@ -33,6 +33,34 @@ func TestPartitionOfIsKafkas(t *testing.T) {
 	}
 }
 
+// TestFollowerStepsOverBombsInManyPartitions: setting one partition on its way must not lose what the client has to tell of the others.
+func TestFollowerStepsOverBombsInManyPartitions(t *testing.T) {
+	const partitions, rounds = 4, 5
+	w := newWorld(t, partitions, kfake.NumBrokers(partitions))
+	for range rounds {
+		w.send(topicIn, "k", 8, 40)
+		for p := range int32(partitions) {
+			w.throw(topicIn, p, 1, smallBomb())
+		}
+	}
+	got := 0
+	f, err := stream.NewFollower(stream.FollowerConfig{
+		Topics: []string{topicIn}, ClientOptions: append(w.options(), kgo.MaxDecompressBatchBytes(1<<20)), Until: true,
+		OnBatch: func(rs []stream.Record) error {
+			got += len(rs)
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := f.Run(ctx); err != nil || ctx.Err() != nil || got != rounds*40 {
+		t.Errorf("%d records, want %d: %v, %v", got, rounds*40, err, ctx.Err())
+	}
+}
+
 func TestFollowerCatchesUpAndFollows(t *testing.T) {
 	w := newWorld(t, 4)
 	w.send(topicIn, "k", 50, 500)

@@ -202,7 +202,7 @@ func TestBatchWithAWrongChecksumIsSkipped(t *testing.T) {
 // TestBombsInManyPartitionsAreSkipped: the client tells of such a batch once, and fetches its partition no more until it is told to go on. News
 // that comes at the very moment at which a transaction ends must not be dropped, nor what has come of one partition when another is told to go on.
 func TestBombsInManyPartitionsAreSkipped(t *testing.T) {
-	const partitions, rounds = 4, 5
+	const partitions, rounds = 4, 20
 	w := newWorld(t, partitions)
 	cfg := w.config("a", newDisk())
 	cfg.CommitInterval = time.Millisecond

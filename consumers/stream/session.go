@@ -113,6 +113,7 @@ func (s *session) run(parent context.Context) (err error) {
 	var guards sync.WaitGroup
 	guards.Go(s.completeRounds)
 	guards.Go(s.watch)
+	guards.Go(func() { keepAwake(s.ctx, s.kc.Client()) })
 	err = s.loop() //nolint:contextcheck // the session's own context
 	s.cancel(err)
 	guards.Wait()
@@ -135,8 +136,7 @@ func (s *session) baseOptions() []kgo.Opt {
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytesMax),
 		kgo.MaxConcurrentFetches(fetchesMax),
 		kgo.BrokerMaxReadBytes(brokerReadBytesMax),
-		// A fetch in hand keeps a resumed partition waiting, so it must not last long.
-		kgo.FetchMaxWait(250 * time.Millisecond),
+		kgo.FetchMaxWait(fetchWaitMax),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.DisableClientMetrics(),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
