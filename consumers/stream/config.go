@@ -43,6 +43,9 @@ type Config struct {
 	// Admit, if set, is asked after this member has joined and before a task gets its first record: the group alone cannot tell
 	// whether anybody should work at all. ErrNotAdmitted ends Run, another error is tried again.
 	Admit func(ctx context.Context) error
+	// JoinAfter, if set, keeps this member out of the group until it is closed. Transactions that an earlier process of this instance left
+	// open are ended meanwhile: whoever closes it may be waiting for what is in them.
+	JoinAfter <-chan struct{}
 	// NewTask makes the task of a partition on its restored store (nil for a role without state).
 	NewTask func(partition int32, store Store) (Task, error)
 	// ClientOptions are applied to every Kafka client of the runtime: brokers, TLS, SASL, hooks, see ClientOptions.
@@ -98,6 +101,13 @@ type Deps struct {
 	Registerer prometheus.Registerer
 }
 
+// closed keeps nobody waiting.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // withDefaults fills the zero fields.
 func (c Config) withDefaults() Config {
 	setDuration := func(d *time.Duration, def time.Duration) {
@@ -127,6 +137,9 @@ func (c Config) withDefaults() Config {
 	setInt(&c.DecompressedBytesMax, 16<<20)
 	setInt(&c.FencedMax, 5)
 	setDuration(&c.watchLeast, watchLeast)
+	if c.JoinAfter == nil {
+		c.JoinAfter = closed
+	}
 	c.localFirst = c.localFirst || localFirstBuild
 	return c
 }

@@ -98,6 +98,27 @@ func TestHangingTransactionIsEnded(t *testing.T) {
 	}
 }
 
+// TestHangingTransactionIsEndedBeforeTheRoleMayJoin: what the role waits for may be behind the records of that transaction.
+func TestHangingTransactionIsEndedBeforeTheRoleMayJoin(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	markers := w.markers()
+	cfg := w.config("a", newDisk())
+	caughtUp := make(chan struct{})
+	cfg.JoinAfter = caughtUp
+	m := w.start(cfg)
+	w.send(topicIn, "k", 1, 10)
+	w.leftOpen("CompleteAbort", 0) // before the role has looked, or after
+	eventually(t, "the marker is written", func() bool { return len(markers()) == 1 })
+	if n := m.Accounting(); len(n) != 0 || len(m.Partitions()) != 0 {
+		t.Errorf("it has joined: %v", n)
+	}
+	close(caughtUp)
+	w.drained()
+	m.mustStop(t)
+	w.checkState()
+}
+
 // TestHangingTransactionOfUnknownOutcomeStopsTheRole: whatever is written next would decide those records.
 func TestHangingTransactionOfUnknownOutcomeStopsTheRole(t *testing.T) {
 	t.Parallel()

@@ -103,7 +103,7 @@ func (s *session) run(parent context.Context) (err error) {
 		return fatal(fmt.Errorf("making a kafka client: %w", err))
 	}
 	defer s.aux.Close()
-	if err = s.mendAll(); err != nil { //nolint:contextcheck // the session's own context
+	if err = s.enter(); err != nil { //nolint:contextcheck // the session's own context
 		return err
 	}
 	if s.kc, err = kgo.NewGroupTransactSession(s.sessionOptions()...); err != nil {
@@ -264,6 +264,34 @@ func (s *session) lostConnection() {
 	if cancel := s.waiting.Load(); cancel != nil {
 		(*cancel)()
 	}
+}
+
+// mendEvery is how often a session that may not join yet looks for transactions to mend: its broker may be restarted meanwhile.
+const mendEvery = time.Second
+
+// enter returns when the session may join. It has mended then, and nothing was waited for since.
+func (s *session) enter() error {
+	for ready := false; !ready && s.ctx.Err() == nil; {
+		select {
+		case <-s.r.cfg.JoinAfter:
+			ready = true
+		default:
+		}
+		if err := s.mendAll(); err != nil {
+			return err
+		}
+		if ready {
+			return nil
+		}
+		wait := time.NewTimer(mendEvery)
+		select {
+		case <-s.ctx.Done():
+		case <-s.r.cfg.JoinAfter:
+		case <-wait.C:
+		}
+		wait.Stop()
+	}
+	return nil
 }
 
 // mendAll calls mend until the brokers have answered. Only ErrHanging ends the session, and the end of its context.

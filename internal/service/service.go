@@ -77,6 +77,8 @@ type Service struct {
 	ranker  *rank.Ranker
 	stores  *state.Shared
 	fatal   chan error
+	// joinAfter is closed when the table has everything that was published before: what a role reads then finds the songs that it is about.
+	joinAfter <-chan struct{}
 
 	ingest, listener, song atomic.Pointer[stream.Runtime]
 	httpAddress            atomic.Pointer[string]
@@ -253,6 +255,7 @@ func (s *Service) runRoles(ctx context.Context) error {
 	}
 	s.health.AddCheck("table", songs.Ready)
 	group.Add("table", labelled("table", songs))
+	s.joinAfter = songs.CaughtUp()
 	for _, role := range []struct {
 		name  string
 		build func(generation int) (*stream.Runtime, error)
@@ -271,7 +274,7 @@ func (s *Service) runRoles(ctx context.Context) error {
 		}
 		role.keep.Store(runtime)
 		s.health.AddCheck(role.name, readiness(runtime))
-		group.Add(role.name, after(songs.CaughtUp(), labelled(role.name, temporary(runtime))))
+		group.Add(role.name, labelled(role.name, temporary(runtime)))
 	}
 	// Only now: between the topics and the checks of the roles there was a moment in which nothing spoke against being ready.
 	s.health.AddCheck("topics", func() (bool, string) { return true, "" })
@@ -296,18 +299,6 @@ func temporary(c run.Component) run.Component {
 			return run.WithCode(run.CodeTemporary, err)
 		}
 		return err
-	})
-}
-
-// after runs a component once a channel is closed.
-func after(ready <-chan struct{}, c run.Component) run.Component {
-	return run.Func(func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ready:
-			return c.Run(ctx)
-		}
 	})
 }
 
@@ -388,7 +379,8 @@ func (s *Service) streamConfig(generation int, role string, inputs, outputs []st
 		CommitInterval: s.cfg.CommitInterval, TransactionTimeout: s.cfg.Kafka.TransactionTimeout,
 		SessionTimeout: s.cfg.Kafka.SessionTimeout, HeartbeatInterval: s.cfg.Kafka.SessionTimeout / heartbeatsPerSession,
 		RebalanceTimeout: s.cfg.Kafka.SessionTimeout * sessionsPerRebalance, PollRecordsMax: s.cfg.Kafka.MaxPollRecords, StoreMaxAge: storeMaxAge,
-		Admit: func(ctx context.Context) error { return s.admit(ctx, generation) },
+		Admit:     func(ctx context.Context) error { return s.admit(ctx, generation) },
+		JoinAfter: s.joinAfter,
 	}
 }
 
