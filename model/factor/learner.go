@@ -133,7 +133,9 @@ func (l *Learner) FirstListen(user []float32, song Index, weight float32, past P
 	l.pull(g, user, gain, n, 1, weight)
 	for range l.replays(len(past.Songs)) {
 		if other := past.Songs[l.rng.below(len(past.Songs))]; other != song && other != None {
-			l.replay(g, user, gain, l.slotOf(other))
+			if n := l.slotOf(other); l.slots[n].evidence < replayBelow {
+				l.replay(g, user, gain, n)
+			}
 		}
 	}
 	e := 1 - before
@@ -143,6 +145,10 @@ func (l *Learner) FirstListen(user []float32, song Index, weight float32, past P
 // Hurry says whether to look at less of the past: under load that is the cheapest thing to do without, since later first listens look
 // at it again.
 func (l *Learner) Hurry(on bool) { l.hurried = on }
+
+// replayBelow is the evidence from which a song is not trained again: it would move by less than a hundredth of the error, and each row that
+// moves has to be sent.
+const replayBelow = 100
 
 // replays returns how many songs of a history of length n are trained beside a first listen.
 func (l *Learner) replays(n int) int {

@@ -455,6 +455,26 @@ func TestAHurriedLearnerLooksAtLess(t *testing.T) {
 	}
 }
 
+// Where many have come to a song, training it again changes nothing that its rows could not do without; where few have, it is worth most.
+func TestOnlySongsThatFewKnowAreTrainedAgain(t *testing.T) {
+	p := small()
+	p.Replays = 4
+	for name, c := range map[string]struct {
+		evidence float32
+		moves    bool
+	}{"few": {replayBelow - 1, true}, "many": {replayBelow, false}} {
+		table := NewTable(p)
+		songs := catalogue(table, 40)
+		l := NewLearner(table, p, 0, 1)
+		known := l.slotOf(songs[0])
+		l.slots[known].evidence = c.evidence
+		l.FirstListen(make([]float32, p.Dim), songs[39], 1, Past{Songs: songs[:1]})
+		if moved := l.slots[known].total > 0; moved != c.moves {
+			t.Errorf("%s: trained again: %v, want %v", name, moved, c.moves)
+		}
+	}
+}
+
 // A listener's vector is solved from the songs that they came to last and from a sample of the others, which stands for all of them.
 func TestWindowStandsForThePast(t *testing.T) {
 	p := small()

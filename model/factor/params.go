@@ -11,7 +11,7 @@ type Params struct {
 
 	// Window is the number of songs that a listener came to last, and the number drawn from those before, from which their vector is solved
 	// at each first listen, Steps the number of steps of conjugate gradients from where it stands, Replays the number of songs of the listener's own
-	// history that are trained beside the new one. A hurried learner uses the hurried ones.
+	// history that are trained beside the new one, unless many know them. A hurried learner uses the hurried ones.
 	Window, HurriedWindow   int
 	Steps, HurriedSteps     int
 	Replays, HurriedReplays int
