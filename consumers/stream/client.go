@@ -99,7 +99,8 @@ type FollowerConfig struct {
 	// OnBatch gets committed records of one partition, in order, barriers left out; the slice and what it points to
 	// are valid during the call. It is called from one goroutine. An error ends Run.
 	OnBatch func(records []Record) error
-	// Until makes Run return nil once everything that was there at its start has been read.
+	// Until makes Run return nil once everything that was there at its start has been read, or an error if a batch of it is damaged: who
+	// reads once wants all of it. A follower without end steps over such a batch, as the tasks do.
 	Until bool
 	// SettleInterval is how long no record must come before a follower that is not at its target asks the brokers
 	// whether anything is left. Default 500 ms.
@@ -114,6 +115,8 @@ type Follower struct {
 	target map[TopicPartition]int64
 	batch  []Record
 	warned time.Time
+
+	suspects suspects
 }
 
 // NewFollower validates and starts nothing.
@@ -127,7 +130,7 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Follower{cfg: cfg, caught: make(chan struct{})}, nil
+	return &Follower{cfg: cfg, caught: make(chan struct{}), suspects: make(suspects)}, nil
 }
 
 // CaughtUp is closed when everything that was in the topics at the start of Run has been handed over.
@@ -263,41 +266,60 @@ func (f *Follower) step(ctx context.Context, cl *kgo.Client) error {
 	}
 	defer cancel()
 	fetches := cl.PollRecords(pollCtx, 10_000)
-	if waiting && pollCtx.Err() != nil && ctx.Err() == nil && fetches.NumRecords() == 0 {
-		f.settle(ctx, cl)
-		return nil
-	}
 	var err error
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		if err == nil {
 			err = f.deliver(p)
 		}
 	})
-	if err == nil {
-		f.faults(cl, fetches)
+	if err != nil {
+		return err
 	}
-	return err
+	// A poll that ran out of time may still bring the news of a batch that cannot be read, which the client tells only once.
+	skipped, err := f.faults(ctx, cl, fetches)
+	if err != nil {
+		return err
+	}
+	if waiting && !skipped && pollCtx.Err() != nil && ctx.Err() == nil && fetches.NumRecords() == 0 {
+		f.settle(ctx, cl)
+	}
+	return nil
 }
 
-// faults logs what the client mends by itself and steps over batches that are too large to read. All partitions are told where to go on: what
-// the client had to tell of the others is lost when one is, see session.renew.
-func (f *Follower) faults(cl *kgo.Client, fetches kgo.Fetches) {
-	skipped := false
+// faults steps over batches that are too large or too damaged to read, and logs what the client mends by itself; it reports whether there was
+// anything to step over, or that it may not. All partitions are told where to go on then: what the client had to tell of the others is lost when one is, see
+// session.renew.
+func (f *Follower) faults(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) (skipped bool, fatal error) {
+	step := func(tp TopicPartition, offset, next int64, code string) {
+		f.cfg.Logger.Error("skipping an unreadable batch", slog.String("topic", tp.Topic), slog.Int("partition", int(tp.Partition)),
+			slog.Int64("offset", offset), slog.Int64("next_offset", next), slog.String("code", code))
+		f.next[tp] = next
+		delete(f.suspects, tp)
+		skipped = true
+	}
 	fetches.EachError(func(topic string, partition int32, err error) {
+		tp := TopicPartition{Topic: topic, Partition: partition}
 		var bomb *kgo.ErrDecompressTooLarge
 		switch {
 		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		case errors.As(err, &bomb):
-			f.cfg.Logger.Error("skipping an unreadable batch", slog.String("topic", topic),
-				slog.Int("partition", int(partition)), slog.Int64("offset", bomb.Offset))
-			f.next[TopicPartition{Topic: topic, Partition: partition}] = bomb.NextOffset
-			skipped = true
+			step(tp, bomb.Offset, bomb.NextOffset, CodeBatchTooLarge)
+		case topic != "" && undecodable(err):
+			sk, guilty, _ := f.suspects.convict(ctx, cl, tp, f.next[tp], err)
+			switch {
+			case guilty && f.cfg.Until:
+				fatal = fmt.Errorf("the batch at offset %d of %s/%d is damaged: %w", sk.from, topic, partition, sk.err)
+			case guilty:
+				step(tp, sk.from, sk.next, sk.code)
+			default:
+				f.cfg.Logger.Warn("following", slog.String("topic", topic), slog.Any("error", err))
+			}
 		default:
 			f.cfg.Logger.Warn("following", slog.String("topic", topic), slog.Any("error", err))
 		}
 	})
-	if !skipped {
-		return
+	if !skipped || fatal != nil {
+		return false, fatal
 	}
 	on := make(map[string]map[int32]kgo.EpochOffset)
 	for tp, at := range f.next {
@@ -307,6 +329,7 @@ func (f *Follower) faults(cl *kgo.Client, fetches kgo.Fetches) {
 		on[tp.Topic][tp.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
 	}
 	cl.SetOffsets(on)
+	return true, nil
 }
 
 // deliver hands the records of one partition over.

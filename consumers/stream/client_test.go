@@ -61,6 +61,40 @@ func TestFollowerStepsOverBombsInManyPartitions(t *testing.T) {
 	}
 }
 
+// TestFollowerStepsOverACorruptBatch: what no reader can decode must not keep a process from starting, and must not look like nothing to who reads
+// a topic once.
+func TestFollowerStepsOverACorruptBatch(t *testing.T) {
+	w := newWorld(t, 1)
+	w.send(topicIn, "k", 3, 30)
+	w.corrupt(topicIn, 0, 7)
+	w.send(topicIn, "k", 3, 30)
+	got := 0
+	f, err := stream.NewFollower(stream.FollowerConfig{
+		Topics: []string{topicIn}, ClientOptions: w.options(),
+		OnBatch: func(rs []stream.Record) error { got += len(rs); return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	select {
+	case <-f.CaughtUp():
+	case <-ctx.Done():
+	}
+	cancel()
+	if err := <-done; err != nil || got != 60 {
+		t.Errorf("%d records, want 60: %v", got, err)
+	}
+	got = 0
+	err = stream.ReadAll(t.Context(), w.options(), []string{topicIn}, func(*stream.Record) error { got++; return nil })
+	if err == nil || !strings.Contains(err.Error(), "the batch at offset 30 of in/0 is damaged") || got != 30 {
+		t.Errorf("%d records were read, want 30 and an error that says where: %v", got, err)
+	}
+}
+
 func TestFollowerCatchesUpAndFollows(t *testing.T) {
 	w := newWorld(t, 4)
 	w.send(topicIn, "k", 50, 500)

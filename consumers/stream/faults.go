@@ -41,8 +41,12 @@ func (s *session) faultsOf(fetches kgo.Fetches) ([]skip, error) {
 		case errors.As(err, &group):
 			s.warn("the group is out of reach", err)
 		case topic != "" && undecodable(err):
-			if sk, ok := s.unreadable(topic, partition, err); ok {
+			tp := TopicPartition{Topic: topic, Partition: partition}
+			sk, guilty, doubt := s.suspects.convict(s.ctx, s.aux, tp, s.position(topic, partition), err)
+			if guilty {
 				skips = append(skips, sk)
+			} else if doubt != nil {
+				s.warn("a batch cannot be read", doubt)
 			}
 		default:
 			s.warn("a partition cannot be fetched", err)
@@ -93,29 +97,28 @@ func undecodable(err error) bool {
 	return !errors.As(err, &network) && (!errors.As(err, &protocol) || errors.Is(err, kerr.CorruptMessage))
 }
 
-// unreadable decides about a partition whose fetches fail again and again with an error that is not the broker's. Only
-// the bytes themselves convict a batch: they are fetched raw and decoded once more, alone. Whatever else is wrong is
-// left to the client, because skipping a good batch would lose records.
-func (s *session) unreadable(topic string, partition int32, cause error) (skip, bool) {
-	tp := TopicPartition{Topic: topic, Partition: partition}
-	if s.faults[tp]++; s.faults[tp] < unreadableMax {
-		return skip{}, false
+// suspects counts, for each partition, how often in a row it could not be decoded.
+type suspects map[TopicPartition]int
+
+// convict decides about a partition whose fetches fail again and again with an error that is not the broker's. Only the bytes themselves convict
+// a batch: they are fetched raw, at the position of the reader, and decoded once more, alone. Whatever else is wrong is left to the client,
+// because skipping a good batch would lose records; doubt says why.
+func (s suspects) convict(ctx context.Context, cl *kgo.Client, tp TopicPartition, at int64, cause error) (sk skip, guilty bool, doubt error) {
+	if s[tp]++; s[tp] < unreadableMax {
+		return skip{}, false, nil
 	}
-	s.faults[tp] = 0
-	at := s.position(topic, partition)
-	raw, err := rawFetch(s.ctx, s.aux, tp, at, 1)
+	s[tp] = 0
+	raw, err := rawFetch(ctx, cl, tp, at, 1)
 	if err != nil {
-		s.warn("a batch cannot be read", errors.Join(cause, err))
-		return skip{}, false
+		return skip{}, false, errors.Join(cause, err)
 	}
 	from, next, decodeErr := corrupt(raw)
 	if decodeErr == nil || next <= at {
-		s.warn("a partition cannot be read", cause)
-		return skip{}, false
+		return skip{}, false, cause
 	}
 	return skip{
-		topic: topic, partition: partition, from: max(from, at), next: next, epoch: -1, code: CodeBatchCorrupt, err: decodeErr,
-	}, true
+		topic: tp.Topic, partition: tp.Partition, from: max(from, at), next: next, epoch: -1, code: CodeBatchCorrupt, err: decodeErr,
+	}, true, nil
 }
 
 // corrupt returns the bounds of the first batch and why it cannot be decoded; nil when it can, or when the bytes do

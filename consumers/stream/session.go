@@ -31,12 +31,12 @@ type session struct {
 
 	// flagged says that the transact session has seen a revoke or a loss since the last End. It would abort the next
 	// transaction for that, although it began after the rebalance; see settle.
-	flagged atomic.Bool
-	commits atomic.Int64
-	txn     transaction
-	faults  map[TopicPartition]int // unreadable fetches in a row, see unreadable
-	warned  time.Time
-	brakes  brakes
+	flagged  atomic.Bool
+	commits  atomic.Int64
+	txn      transaction
+	warned   time.Time
+	suspects suspects
+	brakes   brakes
 	// unsure says that a connection was lost since the last mend: a broker may have been restarted.
 	unsure  atomic.Bool
 	waiting atomic.Pointer[context.CancelFunc] // ends the poll between two transactions
@@ -97,7 +97,7 @@ func (s *session) run(parent context.Context) (err error) {
 	defer context.AfterFunc(s.ctx, func() { time.AfterFunc(s.r.cfg.endTimeout(), giveUp) })() //nolint:contextcheck // the session's own context
 	s.slots = make(chan struct{}, s.r.cfg.RestoreWorkers)
 	s.opened = make(chan struct{})
-	s.faults = make(map[TopicPartition]int)
+	s.suspects = make(suspects)
 	s.balancer = newCoBalancer()
 	if s.aux, err = kgo.NewClient(append(s.baseOptions(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...); err != nil {
 		return fatal(fmt.Errorf("making a kafka client: %w", err))

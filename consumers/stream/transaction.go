@@ -295,7 +295,7 @@ func (s *session) moveSkips() {
 	for _, sk := range s.txn.skips {
 		tp := TopicPartition{Topic: sk.topic, Partition: sk.partition}
 		s.r.metrics.skipped.WithLabelValues(sk.topic, strconv.Itoa(int(sk.partition))).Inc()
-		delete(s.faults, tp)
+		delete(s.suspects, tp)
 		past[tp] = kgo.EpochOffset{Epoch: sk.epoch, Offset: max(sk.next, past[tp].Offset)}
 	}
 	s.renew(past)
