@@ -160,6 +160,7 @@ func (s *session) onAssigned(_ context.Context, _ *kgo.Client, added map[string]
 			s.register(topic, p, asked) //nolint:contextcheck // the session has a context of its own: it outlives the callback
 		}
 	}
+	s.waker.tell()
 	s.r.setJoined(true)
 	s.r.setProblem("", 0)
 }
@@ -171,6 +172,7 @@ func (s *session) onRevoked(_ context.Context, _ *kgo.Client, lost map[string][]
 	defer func() { <-s.r.gate }()
 	if len(lost) > 0 {
 		s.flagged.Store(true)
+		s.waker.tell()
 	}
 	s.forget(lost)
 }

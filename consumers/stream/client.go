@@ -117,6 +117,7 @@ type Follower struct {
 	warned time.Time
 
 	suspects suspects
+	waker    waker
 }
 
 // NewFollower validates and starts nothing.
@@ -130,7 +131,7 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Follower{cfg: cfg, caught: make(chan struct{}), suspects: make(suspects)}, nil
+	return &Follower{cfg: cfg, caught: make(chan struct{}), suspects: make(suspects), waker: newWaker()}, nil
 }
 
 // CaughtUp is closed when everything that was in the topics at the start of Run has been handed over.
@@ -162,7 +163,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	defer cl.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	var awake sync.WaitGroup
-	awake.Go(func() { keepAwake(ctx, cl) })
+	awake.Go(func() { f.waker.run(ctx, cl) })
 	defer awake.Wait()
 	defer cancel()
 	if err := f.aim(ctx, cl); err != nil {
@@ -329,6 +330,7 @@ func (f *Follower) faults(ctx context.Context, cl *kgo.Client, fetches kgo.Fetch
 		on[tp.Topic][tp.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
 	}
 	cl.SetOffsets(on)
+	f.waker.tell()
 	return true, nil
 }
 

@@ -25,6 +25,7 @@ type session struct {
 	kc        *kgo.GroupTransactSession
 	aux       *kgo.Client // barriers and raw requests, outside transactions
 	balancer  *coBalancer
+	waker     waker
 	restores  errgroup.Group
 	slots     chan struct{} // bounds restores at work
 	opened    chan struct{} // closed once kc is set: the group may call back before its constructor has returned
@@ -99,6 +100,7 @@ func (s *session) run(parent context.Context) (err error) {
 	s.opened = make(chan struct{})
 	s.suspects = make(suspects)
 	s.balancer = newCoBalancer()
+	s.waker = newWaker()
 	if s.aux, err = kgo.NewClient(append(s.baseOptions(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...); err != nil {
 		return fatal(fmt.Errorf("making a kafka client: %w", err))
 	}
@@ -113,7 +115,7 @@ func (s *session) run(parent context.Context) (err error) {
 	var guards sync.WaitGroup
 	guards.Go(s.completeRounds)
 	guards.Go(s.watch)
-	guards.Go(func() { keepAwake(s.ctx, s.kc.Client()) })
+	guards.Go(func() { s.waker.run(s.ctx, s.kc.Client()) })
 	err = s.loop() //nolint:contextcheck // the session's own context
 	s.cancel(err)
 	guards.Wait()

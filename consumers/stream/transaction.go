@@ -343,4 +343,5 @@ func (s *session) renew(from map[TopicPartition]kgo.EpochOffset) {
 	}
 	cl.SetOffsets(other)
 	cl.SetOffsets(at)
+	s.waker.tell()
 }
