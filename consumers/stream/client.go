@@ -288,8 +288,8 @@ func (f *Follower) step(ctx context.Context, cl *kgo.Client) error {
 }
 
 // faults steps over batches that are too large or too damaged to read, and logs what the client mends by itself; it reports whether there was
-// anything to step over, or that it may not. All partitions are told where to go on then: what the client had to tell of the others is lost when one is, see
-// session.renew.
+// anything to step over, or that it may not. All partitions are told where to go on then: what the client had to tell of the others is lost
+// when one is told, see session.renew.
 func (f *Follower) faults(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) (skipped bool, fatal error) {
 	step := func(tp TopicPartition, offset, next int64, code string) {
 		f.cfg.Logger.Error("skipping an unreadable batch", slog.String("topic", tp.Topic), slog.Int("partition", int(tp.Partition)),

@@ -105,7 +105,7 @@ func (s *session) run(parent context.Context) (err error) {
 		return fatal(fmt.Errorf("making a kafka client: %w", err))
 	}
 	defer s.aux.Close()
-	if err = s.enter(); err != nil { //nolint:contextcheck // the session's own context
+	if err = s.enter(); err != nil || parent.Err() != nil { //nolint:contextcheck // the session's own context
 		return err
 	}
 	if s.kc, err = kgo.NewGroupTransactSession(s.sessionOptions()...); err != nil {
@@ -271,7 +271,7 @@ func (s *session) lostConnection() {
 // mendEvery is how often a session that may not join yet looks for transactions to mend: its broker may be restarted meanwhile.
 const mendEvery = time.Second
 
-// enter returns when the session may join. It has mended then, and nothing was waited for since.
+// enter returns when the session may join, or its context ends. It has mended then, and nothing was waited for since.
 func (s *session) enter() error {
 	for ready := false; !ready && s.ctx.Err() == nil; {
 		select {
