@@ -182,12 +182,18 @@ func (s *recordSlab) next() *kgo.Record {
 	}
 	r := &s.chunks[s.at][s.used]
 	s.used++
-	headers := r.Headers[:0]
-	*r = kgo.Record{Headers: headers}
 	return r
 }
 
+// reset also forgets what the records hold. Kept until their places are needed again, headers of dead letters would come to fill all places: they are
+// several times as large as a record.
 func (s *recordSlab) reset() {
+	for n, chunk := range s.chunks[:min(s.at+1, len(s.chunks))] {
+		if n == s.at {
+			chunk = chunk[:s.used]
+		}
+		clear(chunk)
+	}
 	if len(s.chunks) > retainedChunks {
 		clear(s.chunks[retainedChunks:])
 		s.chunks = s.chunks[:retainedChunks]

@@ -26,6 +26,29 @@ func newOutput(s *sink) *Output {
 	return &Output{produce: s.produce, changelog: "log", letters: "letters", lettersAt: 1 << 20, partition: 3}
 }
 
+// TestOutputForgetsWhatItSent: what is kept from one transaction to the next is empty, however many dead letters there were.
+func TestOutputForgetsWhatItSent(t *testing.T) {
+	s := &sink{}
+	o := newOutput(s)
+	const n = recordChunk + 7
+	for range 2 {
+		for range n {
+			o.DeadLetter(&Record{Topic: "in", Key: []byte("k"), Value: []byte("v")}, "bad", errors.New("bad"))
+			o.outcome = OutcomeApplied
+		}
+		if len(s.records) != n {
+			t.Fatalf("%d records, want %d", len(s.records), n)
+		}
+		o.reset()
+		for i, r := range s.records {
+			if r.Key != nil || r.Value != nil || r.Headers != nil {
+				t.Fatalf("record %d of %d is kept: %+v", i, n, r)
+			}
+		}
+		s.records = nil
+	}
+}
+
 func TestOutputCopiesWhatItIsGiven(t *testing.T) {
 	s := &sink{}
 	o := newOutput(s)
