@@ -97,7 +97,7 @@ func undecodable(err error) bool {
 	return !errors.As(err, &network) && (!errors.As(err, &protocol) || errors.Is(err, kerr.CorruptMessage))
 }
 
-// suspects counts, for each partition, how often in a row it could not be decoded.
+// suspects counts, for each partition, how often it could not be decoded since that was last looked into.
 type suspects map[TopicPartition]int
 
 // convict decides about a partition whose fetches fail again and again with an error that is not the broker's. Only the bytes themselves convict

@@ -218,7 +218,7 @@ func (e Emit) Validate() error {
 type Learn struct {
 	Dim       int           `koanf:"dim" help:"Dimensions of a vector, fixed for the life of the application. 0: the model's default, as all below."`
 	Window    int           `koanf:"window" help:"Songs that a listener came to last, and as many drawn from those before, from which their vector is solved at each first listen."`
-	Replays   int           `koanf:"replays" help:"Songs of the listener's own history trained again beside a first listen."`
+	Replays   int           `koanf:"replays" help:"Songs of the listener's own history trained again beside a first listen, unless a hundred have come to them."`
 	ReplayLag time.Duration `koanf:"replay_lag" help:"Lag from which a first listen looks at as little history as possible, until the lag is gone. Events older than 6h are never hurried. 0: never."`
 	Negatives float64       `koanf:"negatives" help:"Weight of all that a listener has not heard beside what they have: songs of target 0 for each first listen."`
 	Ridge     float64       `koanf:"ridge" help:"Pull of vectors to zero where there is much evidence."`
